@@ -1,0 +1,2 @@
+//! SCTP over UDP in userspace (RFC 6951), sans-I/O.
+#![forbid(unsafe_code)]

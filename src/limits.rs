@@ -1,0 +1,155 @@
+//! Every bound of the daemon, each with its reason, and the relations between them.
+//!
+//! What an operator may change is in [`crate::settings`]; these are the bounds it may not.
+
+use std::time::Duration;
+
+// ---- workers --------------------------------------------------------------------------------------------
+
+/// Workers: what ten bits of a [`crate::ids::SessionId`] can name.
+pub const WORKERS_COUNT_MAX: usize = 1024;
+
+/// Sessions a worker can hold: what its tokens can name. The file-descriptor limit comes first.
+pub const SESSIONS_PER_WORKER_MAX: usize = 1 << 22;
+
+/// Accepts a worker does in one turn, so that a burst of connects does not starve the sessions it has.
+pub const ACCEPTS_PER_TURN: usize = 8;
+
+/// Events taken from one poll: at 16 bytes an event, 16 KiB.
+pub const EVENTS_PER_POLL: usize = 1024;
+
+/// Messages waiting in a worker's inbox. A hand-off that finds it full is served by the one who accepted.
+pub const INBOX_MESSAGES_MAX: usize = 4096;
+
+/// Longest time that a worker spends on I/O before it looks at its inbox and timers again.
+pub const TURN_BUDGET: Duration = Duration::from_millis(2);
+
+// ---- sessions -------------------------------------------------------------------------------------------
+
+/// Longest request: 4 fixed bytes, length byte, 255-byte name, port (RFC 1928 §4).
+pub const REQUEST_BYTES_MAX: usize = 4 + 1 + 255 + 2;
+
+/// Longest username/password request (RFC 1929 §2).
+pub const PASSWORD_REQUEST_BYTES_MAX: usize = 1 + 1 + 255 + 1 + 255;
+
+/// Longest method selection (RFC 1928 §3).
+pub const METHODS_BYTES_MAX: usize = 2 + 255;
+
+/// What a client may send ahead of the reply, kept for the origin. Past it reading stops until the origin
+/// is connected; the whole dialogue of a client that pipelines fits, with room for a TLS client hello.
+pub const EARLY_BYTES_MAX: usize = 16 * 1024;
+const _: () =
+    assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
+
+/// Addresses of one name that are tried, families interleaved (RFC 8305 §4); the rest is ignored.
+pub const CANDIDATES_MAX: usize = 8;
+
+/// Wait for AAAA after A came first (RFC 8305 §3).
+pub const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// Wait before the next address is tried beside a pending one (RFC 8305 §5).
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// All attempts of one session together.
+pub const CONNECT_TOTAL_MAX: Duration = Duration::from_secs(30);
+
+/// How long a session that was answered with a failure may take to read the answer.
+pub const CLOSING_LINGER: Duration = Duration::from_secs(2);
+
+/// Sessions refused while this many descriptors are left: they belong to origins of sessions already in,
+/// Happy Eyeballs attempts, the resolver, logs and the admin channel.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+
+// ---- authentication -------------------------------------------------------------------------------------
+
+/// Failed log-ins are answered at the next tick of this length: their time tells nothing.
+pub const REFUSAL_TICK: Duration = Duration::from_millis(250);
+
+/// Failures from one source in [`FAILURES_WINDOW`] before it is refused without hashing.
+pub const FAILURES_PER_SOURCE_MAX: u32 = 5;
+
+/// See [`FAILURES_PER_SOURCE_MAX`].
+pub const FAILURES_WINDOW: Duration = Duration::from_secs(60);
+
+/// Sources whose failures are remembered at once; the oldest make room.
+pub const FAILURE_SOURCES_MAX: usize = 65_536;
+
+/// Passwords waiting to be hashed, of all sources. At 0.8 ms each the last waits 0.8 s.
+pub const HASH_QUEUE_MAX: usize = 1024;
+
+/// Passwords of one source waiting to be hashed: one source cannot fill the queue.
+pub const HASH_QUEUE_PER_SOURCE_MAX: usize = 64;
+const _: () = assert!(HASH_QUEUE_PER_SOURCE_MAX < HASH_QUEUE_MAX);
+
+/// Iterations of PBKDF2 in a stored verifier (RFC 7677 §4 asks for at least 4096).
+pub const SCRAM_ITERATIONS: u32 = 4096;
+
+/// Users in the directory.
+pub const USERS_COUNT_MAX: usize = 1_000_000;
+
+/// User names and passwords: one length byte on every wire (RFC 1929 §2).
+pub const USER_NAME_BYTES_MAX: usize = 255;
+
+// ---- resolver -------------------------------------------------------------------------------------------
+
+/// One look-up, all retries and transports together.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Silence of the relay after which the look-up goes elsewhere.
+pub const RELAY_SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// Connections to the relay that a worker keeps.
+pub const RELAY_CONNECTIONS_PER_WORKER: usize = 8;
+
+/// Look-ups a worker has under way or waiting. More fail at once and are counted.
+pub const LOOKUPS_PER_WORKER_MAX: usize = 4096;
+
+/// Longest DNS message (RFC 8484 §6, RFC 1035 §4.2.2).
+pub const DNS_MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// Longest head of an HTTP answer of the relay.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields in the head of an HTTP answer of the relay.
+pub const HTTP_FIELDS_COUNT_MAX: usize = 64;
+
+/// CNAMEs followed inside one answer.
+pub const CNAME_CHAIN_MAX: usize = 16;
+
+/// Addresses kept of one answer.
+pub const ADDRESSES_PER_ANSWER_MAX: usize = 32;
+
+/// Cache of one worker: names times families.
+pub const CACHE_ENTRIES_PER_WORKER_MAX: usize = 16_384;
+
+/// Longest and shortest lives of a cached answer.
+pub const CACHE_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// See [`CACHE_TTL_MAX`]; a TTL of 0 is used once, by those who wait for it.
+pub const CACHE_NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3 * 3600);
+/// Answers of plain DNS while the relay is down.
+pub const CACHE_PLAIN_TTL_MAX: Duration = Duration::from_secs(60);
+/// How long past its TTL an answer may still be served when nothing else answers (RFC 8767 §4).
+pub const CACHE_STALE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// TTL of a stale answer (RFC 8767 §4).
+pub const CACHE_STALE_TTL: Duration = Duration::from_secs(30);
+
+/// First and last wait between probes of a relay that is down.
+pub const RELAY_PROBE_FIRST: Duration = Duration::from_secs(1);
+/// See [`RELAY_PROBE_FIRST`].
+pub const RELAY_PROBE_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row that mark the relay down.
+pub const RELAY_FAILURES_MAX: u32 = 2;
+
+/// Lines of a hosts file that are read.
+pub const HOSTS_ENTRIES_MAX: usize = 100_000;
+
+// ---- logs -----------------------------------------------------------------------------------------------
+
+/// Bytes of access-log lines waiting for the writer, of all workers; more are dropped and counted.
+pub const ACCESS_LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of diagnostics waiting for standard error; more are dropped and counted.
+pub const DIAGNOSTICS_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long shutdown waits for the log writers.
+pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,1 @@
+//! Access lines and diagnostics.

@@ -1,0 +1,2 @@
+//! The daemon: flags, run, exit code.
+fn main() {}

@@ -1,0 +1,107 @@
+//! What is counted: per worker, padded against false sharing, summed on read.
+
+mod names;
+
+pub use names::{Counter, Gauge, Unit};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters of one thread. Only that thread writes, so a write is a plain load and store;
+/// everyone may read, and sees each value at most one turn late.
+#[repr(align(128))]
+#[derive(Debug)]
+pub struct Counters {
+    values: [AtomicU64; Counter::COUNT],
+    gauges: [AtomicU64; Gauge::COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            values: std::array::from_fn(|_| AtomicU64::new(0)),
+            gauges: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Counters {
+    /// Adds to a counter. Called by the owning thread only.
+    pub fn add(&self, counter: Counter, amount: u64) {
+        let Some(cell) = self.values.get(counter as usize) else { return };
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Adds one to a counter. Called by the owning thread only.
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Sets a gauge. Called by the owning thread only.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        if let Some(cell) = self.gauges.get(gauge as usize) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// A counter's value.
+    #[must_use]
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.values.get(counter as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// A gauge's value.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.gauges.get(gauge as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+}
+
+/// The counters of every thread, summed on read.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    threads: Vec<Arc<Counters>>,
+}
+
+impl Metrics {
+    /// Counters for that many threads.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self { threads: (0..threads).map(|_| Arc::default()).collect() }
+    }
+
+    /// The counters of one thread, by its place.
+    #[must_use]
+    pub fn thread(&self, place: usize) -> Option<&Arc<Counters>> {
+        self.threads.get(place)
+    }
+
+    /// A counter over all threads.
+    #[must_use]
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.threads.iter().map(|thread| thread.value(counter)).fold(0, u64::wrapping_add)
+    }
+
+    /// A gauge over all threads.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.threads.iter().map(|thread| thread.gauge(gauge)).fold(0, u64::wrapping_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_add_up_over_threads() {
+        let metrics = Metrics::new(3);
+        for place in 0..3 {
+            let thread = metrics.thread(place).expect("three threads");
+            thread.add(Counter::SessionsAccepted, place as u64 + 1);
+            thread.set(Gauge::SessionsCurrent, 2);
+        }
+        assert_eq!(metrics.total(Counter::SessionsAccepted), 6);
+        assert_eq!(metrics.gauge(Gauge::SessionsCurrent), 6);
+    }
+}

@@ -1,0 +1,152 @@
+//! What an operator may choose: one value per setting, and the one table they all come from.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who may use the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Required when proxy users exist, else anonymous.
+    Auto,
+    /// Only with a user name and password (RFC 1929).
+    Required,
+    /// With a password when the client offers one, anonymous otherwise.
+    Optional,
+    /// Never asked.
+    None,
+}
+
+/// Where names are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsMode {
+    /// The DoH relay; plain DNS while it does not answer.
+    Auto,
+    /// The DoH relay only.
+    Doh,
+    /// Plain DNS only, at the servers of /etc/resolv.conf.
+    System,
+}
+
+/// How a question travels to the relay (RFC 8484 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DohMethod {
+    /// The message as unpadded base64url in the query.
+    Get,
+    /// The message as the body.
+    Post,
+}
+
+/// Where access lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output.
+    Stdout,
+    /// A file, opened again on SIGHUP.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// The form of an access line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Tab-separated, one line when the reply is sent.
+    Tab,
+    /// One JSON object when the session ends.
+    Json,
+}
+
+/// What is done with credentials seen in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dissector {
+    /// Nothing is looked at.
+    Off,
+}
+
+/// A user given at start. `Debug` never shows the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserSpec {
+    /// 1 to 255 octets.
+    pub name: Vec<u8>,
+    /// 1 to 255 octets.
+    pub password: Vec<u8>,
+    /// May use the proxy.
+    pub proxy: bool,
+    /// May use the admin channel, as administrator.
+    pub admin: bool,
+}
+
+impl std::fmt::Debug for UserSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserSpec")
+            .field("name", &String::from_utf8_lossy(&self.name))
+            .field("password", &"***")
+            .field("proxy", &self.proxy)
+            .field("admin", &self.admin)
+            .finish()
+    }
+}
+
+/// The value of every setting: an immutable snapshot, swapped whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Addresses to listen on; empty: chosen by whether anonymous use is possible.
+    pub socks_addr: Vec<IpAddr>,
+    /// Port of every SOCKS listener; 0: chosen by the kernel, printed at start.
+    pub socks_port: u16,
+    /// Addresses of the admin channel.
+    pub admin_addr: Vec<IpAddr>,
+    /// Port of the admin channel.
+    pub admin_port: u16,
+    /// Users of flags, environment and users file together; later ones replace earlier ones.
+    pub users: Vec<UserSpec>,
+    /// See [`AuthMode`].
+    pub auth: AuthMode,
+    /// The relay's address.
+    pub doh_ip: IpAddr,
+    /// The relay's port.
+    pub doh_port: u16,
+    /// The relay's Host field.
+    pub doh_host: String,
+    /// The relay's path, with its leading slash.
+    pub doh_path: String,
+    /// What stands between path and message in a GET, `?dns=` usually.
+    pub doh_query: String,
+    /// See [`DohMethod`].
+    pub doh_method: DohMethod,
+    /// See [`DnsMode`]; `auto` has become `doh` where a relay was named.
+    pub dns: DnsMode,
+    /// Worker threads.
+    pub workers: usize,
+    /// I/O buffer, bytes.
+    pub buffer_size: usize,
+    /// Without a byte either way; `None`: never ends.
+    pub idle_timeout: Option<Duration>,
+    /// From accept to the request's last byte.
+    pub handshake_timeout: Duration,
+    /// One connect attempt.
+    pub connect_timeout: Duration,
+    /// Without a byte after one side has closed.
+    pub half_closed_timeout: Duration,
+    /// Longest sleep of a worker without events.
+    pub poll_timeout: Duration,
+    /// From the first signal until what is left is closed.
+    pub drain_timeout: Duration,
+    /// Sessions at once; accepting pauses above. `None`: what descriptors allow.
+    pub max_sessions: Option<usize>,
+    /// Sessions at once from one address. `None`: no limit.
+    pub max_sessions_per_source: Option<usize>,
+    /// Refuses destinations that are not public.
+    pub deny_private: bool,
+    /// Source addresses for outgoing connections, at most one of each family.
+    pub bind_outgoing: Vec<IpAddr>,
+    /// See [`AccessLog`].
+    pub access_log: AccessLog,
+    /// See [`LogFormat`].
+    pub log_format: LogFormat,
+    /// Most detailed diagnostics that are printed.
+    pub log_level: log::LevelFilter,
+    /// See [`Dissector`].
+    pub dissector: Dissector,
+}

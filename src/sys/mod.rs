@@ -1,0 +1,1 @@
+//! The operating system: every `unsafe` block of the daemon, behind safe functions.
