@@ -38,8 +38,7 @@ pub const METHODS_BYTES_MAX: usize = 2 + 255;
 /// What a client may send ahead of the reply, kept for the origin. Past it reading stops until the origin
 /// is connected; the whole dialogue of a client that pipelines fits, with room for a TLS client hello.
 pub const EARLY_BYTES_MAX: usize = 16 * 1024;
-const _: () =
-    assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
+const _: () = assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
 
 /// Addresses of one name that are tried, families interleaved (RFC 8305 §4); the rest is ignored.
 pub const CANDIDATES_MAX: usize = 8;
@@ -150,6 +149,16 @@ pub const ACCESS_LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of diagnostics waiting for standard error; more are dropped and counted.
 pub const DIAGNOSTICS_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Size at which a worker hands its access lines over before its turn ends.
+pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
+const _: () = assert!(ACCESS_LOG_BATCH_BYTES * 16 <= ACCESS_LOG_QUEUE_BYTES_MAX, "one batch is a small part");
+
+/// What a log queue's buffers keep when they are empty: more comes from a stall and is given back.
+pub const LOG_BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+/// How long a log writer waits for a blocked output before it looks whether it was replaced.
+pub const LOG_BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
 /// How long shutdown waits for the log writers.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
