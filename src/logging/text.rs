@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn a_message_of_several_lines_becomes_one() {
         let mut out = String::new();
-        write!(OneLine(&mut out), "a {} \u{2028}b\\", "first\nsecond\x1b[0m").unwrap();
+        let message = "first\nsecond\x1b[0m";
+        write!(OneLine(&mut out), "a {message} \u{2028}b\\").unwrap();
         assert_eq!(out, "a first\\u{a}second\\u{1b}[0m \\u{2028}b\\");
     }
 
