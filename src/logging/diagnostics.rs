@@ -44,9 +44,11 @@ pub fn start_diagnostics(level: LevelFilter) -> Result<Diagnostics, DiagnosticsE
     let level_chosen = Arc::clone(&sink.level_chosen);
     let level = sink.level(level);
     spawn(&queue, Box::new(FileOutput::stderr()?))?;
+    let diagnostics = Diagnostics { queue, level_chosen };
+    // Where this fails, dropping the value ends the thread.
     log::set_boxed_logger(Box::new(sink))?;
     log::set_max_level(level);
-    Ok(Diagnostics { queue, level_chosen })
+    Ok(diagnostics)
 }
 
 impl Diagnostics {
@@ -54,6 +56,12 @@ impl Diagnostics {
     pub fn set_level(&self, level: LevelFilter) {
         self.level_chosen.store(true, Ordering::Relaxed);
         log::set_max_level(level);
+    }
+
+    /// Lines that were lost since the start, for want of room or because they could not be written.
+    #[must_use]
+    pub fn lines_lost(&self) -> u64 {
+        self.queue.lost_total()
     }
 
     /// Lets the writer finish what it was given, at most for `time_max`. Gives the lines that are lost.
@@ -244,6 +252,16 @@ mod tests {
             log(&Sink::new(queue, None, WriteStyle::Always), Level::Warn, "t", "m");
         });
         assert_eq!(lines, ["\u{1b}[33mWARN\u{1b}[0m t: m"]);
+    }
+
+    #[test]
+    fn there_is_one_sink_in_a_process_and_its_level_changes_while_it_runs() {
+        let diagnostics = start_diagnostics(LevelFilter::Off).unwrap();
+        assert!(matches!(start_diagnostics(LevelFilter::Off), Err(DiagnosticsError::Started(_))));
+        diagnostics.set_level(LevelFilter::Error);
+        assert_eq!(log::max_level(), LevelFilter::Error);
+        diagnostics.set_level(LevelFilter::Off);
+        assert_eq!((diagnostics.finish(Duration::from_secs(10)), diagnostics.lines_lost()), (0, 0));
     }
 
     #[test]

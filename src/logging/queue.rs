@@ -21,6 +21,8 @@ pub(super) struct LineQueue {
     ended: Condvar,
     /// Lines that the output thread lost, until someone who counts takes them.
     lost: AtomicU64,
+    /// All lines that were ever lost, here or by the output thread.
+    lost_total: AtomicU64,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl LineQueue {
             work: Condvar::new(),
             ended: Condvar::new(),
             lost: AtomicU64::new(0),
+            lost_total: AtomicU64::new(0),
         }
     }
 
@@ -79,6 +82,7 @@ impl LineQueue {
         if state.finishing || batch.len() > self.bytes_max.saturating_sub(waiting) {
             let first = state.stall_lines == 0 && !state.finishing;
             state.stall_lines += lines;
+            self.lost_total.fetch_add(lines, Ordering::Relaxed);
             return if first { Pushed::LostFirst } else { Pushed::Lost };
         }
         state.pending.extend_from_slice(batch);
@@ -100,6 +104,11 @@ impl LineQueue {
         if self.lost.load(Ordering::Relaxed) == 0 { 0 } else { self.lost.swap(0, Ordering::Relaxed) }
     }
 
+    /// Every line that was dropped or lost so far.
+    pub(super) fn lost_total(&self) -> u64 {
+        self.lost_total.load(Ordering::Relaxed)
+    }
+
     /// Lets the output thread write what is left, at most for `time_max`. Lines pushed later are dropped.
     /// Gives the lines that were lost by then and have not been counted.
     pub(super) fn finish(&self, time_max: Duration) -> u64 {
@@ -111,7 +120,9 @@ impl LineQueue {
         let mut lost = self.take_lost();
         if !state.ended {
             state.abandoned = true;
-            lost += state.pending_lines + state.in_flight_lines;
+            let unwritten = state.pending_lines + state.in_flight_lines;
+            self.lost_total.fetch_add(unwritten, Ordering::Relaxed);
+            lost += unwritten;
             state.pending.clear();
             state.pending_lines = 0;
             state.in_flight_lines = 0;
@@ -160,6 +171,7 @@ impl LineQueue {
     /// The output thread lost lines.
     pub(super) fn lose(&self, lines: u64) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
+        self.lost_total.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// What a blocked output thread goes on with, if anything.
@@ -253,6 +265,7 @@ mod tests {
         assert_eq!(queue.finish(Duration::ZERO), 1 + 3 + 7);
         assert!(queue.is_abandoned());
         assert_eq!(queue.push(b"6\n", 1), Pushed::Lost);
+        assert_eq!(queue.lost_total(), 12);
     }
 
     #[test]

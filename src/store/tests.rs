@@ -168,7 +168,7 @@ fn a_flood_of_guesses_is_bounded_and_only_the_first_few_are_hashed() {
 }
 
 #[test]
-fn many_connections_of_one_cold_user_cost_one_hash() {
+fn many_connections_of_one_cold_user_are_all_let_in() {
     let store = start(&[]);
     wait(|reply| store.add_user(new_user("bob", verifier("pencil"), Doors::PROXY), reply)).unwrap();
     let (sender, receiver) = mpsc::channel();
