@@ -4,6 +4,47 @@
 
 use std::time::Duration;
 
+// ---- settings -------------------------------------------------------------------------------------------
+
+/// Addresses of one setting: more listeners than any host needs, and far from what a listener id can name.
+pub const ADDRESSES_PER_SETTING_MAX: usize = 64;
+const _: () = assert!(2 * ADDRESSES_PER_SETTING_MAX < u16::MAX as usize);
+
+/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs memory
+/// without any gain in speed. A whole request fits the smallest.
+pub const BUFFER_BYTES_MIN: usize = 512;
+/// See [`BUFFER_BYTES_MIN`].
+pub const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const _: () = assert!(BUFFER_BYTES_MIN >= REQUEST_BYTES_MAX);
+
+/// Shortest time limit of a session: below it a peer on the far side of the earth is not a slow one.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Longest time limit of a session that is not simply `off`: a day.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest handshake: it keeps a descriptor for somebody who has not yet said who it is.
+pub const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Worker sleeps: what one octet of seconds of the first admin protocol can say.
+pub const POLL_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// See [`POLL_TIMEOUT_MIN`].
+pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(255);
+/// Longest wait for sessions after the first signal.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// The relay's Host field: a name of 253 octets, brackets, a port.
+pub const DOH_HOST_BYTES_MAX: usize = 261;
+/// The relay's path and query: with the longest question they stay below what HTTP servers accept as a line.
+pub const DOH_TARGET_BYTES_MAX: usize = 1024;
+
+/// The configuration file: thousands of times what every setting together needs.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The users file: [`USERS_COUNT_MAX`] lines of 128 octets.
+pub const USERS_FILE_BYTES_MAX: usize = 128 * USERS_COUNT_MAX;
+
+/// Characters of a refused value that an error line repeats.
+pub const QUOTED_VALUE_CHARS_MAX: usize = 64;
+/// Names of users that one line of text shows; the rest is counted.
+pub const SHOWN_NAMES_MAX: usize = 16;
+
 // ---- workers --------------------------------------------------------------------------------------------
 
 /// Workers: what ten bits of a [`crate::ids::SessionId`] can name.
