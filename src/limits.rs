@@ -159,8 +159,9 @@ pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Silence of the relay after which the look-up goes elsewhere.
 pub const RELAY_SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// Connections to the relay that a worker keeps.
-pub const RELAY_CONNECTIONS_PER_WORKER: usize = 8;
+/// Connections to the relay that a worker has. Each carries one question at a time, so that this many
+/// names that are slow to resolve do not yet hold up the others.
+pub const RELAY_CONNECTIONS_PER_WORKER: usize = 32;
 
 /// Look-ups a worker has under way or waiting. More fail at once and are counted.
 pub const LOOKUPS_PER_WORKER_MAX: usize = 4096;
@@ -203,6 +204,45 @@ pub const RELAY_FAILURES_MAX: u32 = 2;
 
 /// Lines of a hosts file that are read.
 pub const HOSTS_ENTRIES_MAX: usize = 100_000;
+
+/// Compression pointers followed in one name. Real messages need a few; each may lead only backwards, so
+/// this bounds the work of a hostile one, not its end.
+pub const NAME_POINTERS_MAX: usize = 16;
+
+/// Records of an answer section that are looked at; what follows is walked over. Addresses in use are far
+/// fewer, and the path through them is walked once for each CNAME.
+pub const RECORDS_PER_ANSWER_MAX: usize = 1024;
+const _: () = assert!(RECORDS_PER_ANSWER_MAX > ADDRESSES_PER_ANSWER_MAX + CNAME_CHAIN_MAX);
+
+/// Life of a negative answer whose zone does not say (RFC 2308 §5 would not have it cached at all; without
+/// this a page with many links to one dead name would ask for each).
+pub const CACHE_NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Life of a failure (RFC 9520 §3.2: at least 1 s), short so that a repaired server is noticed at once.
+pub const CACHE_FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// Everything an HTTP answer may weigh on the wire: a chunked body can be all framing and no content.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 4 * DNS_MESSAGE_BYTES_MAX;
+const _: () = assert!(HTTP_ANSWER_BYTES_MAX > HTTP_HEAD_BYTES_MAX + DNS_MESSAGE_BYTES_MAX);
+
+/// A chunk's length line with its extensions (RFC 9112 §7.1.1 asks for a limit).
+pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Idle time after which a kept connection to the relay is closed, below the keep-alive of common servers.
+pub const RELAY_IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Silence of a plain DNS server after which the next one is asked.
+pub const PLAIN_SILENCE_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(PLAIN_SILENCE_MAX.as_secs() + RELAY_SILENCE_MAX.as_secs() < LOOKUP_TIME_MAX.as_secs());
+
+/// Plain DNS servers that are used (resolv.conf(5) has three).
+pub const PLAIN_SERVERS_MAX: usize = 8;
+
+/// Sockets to plain DNS servers that a worker has, each for one question; more questions wait.
+pub const PLAIN_SOCKETS_PER_WORKER: usize = 128;
+
+/// Datagrams that do not answer the question, after which it is asked again by TCP: someone is guessing.
+pub const PLAIN_WRONG_DATAGRAMS_MAX: u32 = 16;
 
 // ---- logs -----------------------------------------------------------------------------------------------
 
