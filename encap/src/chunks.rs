@@ -252,6 +252,7 @@ impl Sack {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 mod tests {
     use super::*;
     use crate::wire::Packet;
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn init_parameters_are_read_or_passed_over() {
-        let cases: [(&str, &[u8], Option<&[u8]>, u64); 7] = [
+        type Case = (&'static str, &'static [u8], Option<&'static [u8]>, u64);
+        let cases: [Case; 7] = [
             ("none", &[], None, 0),
             ("two IPv4 addresses", &[0, 5, 0, 8, 127, 0, 0, 1, 0, 5, 0, 8, 10, 0, 0, 1], None, 2),
             (

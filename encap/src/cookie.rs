@@ -3,7 +3,7 @@
 //! An INIT costs the server no memory at all. Everything an association needs goes into the cookie with an
 //! authenticator over it and over where it came from; only an echo that proves both opens an association.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::chunks::Init;
 use crate::entropy::{AUTHENTICATOR_BYTES, Entropy};
@@ -39,6 +39,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whom the peer's share of the limits is charged to: an IPv4 address, or the /64 that one holder of IPv6
+    /// addresses usually has.
+    pub(crate) fn source(self) -> IpAddr {
+        match self.remote.ip().to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        }
+    }
+
     fn to_bytes(self) -> [u8; 22] {
         let address = match self.remote.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -115,6 +124,17 @@ mod tests {
         for remote in ["127.0.0.1:9899", "[2001:db8::1]:4000"] {
             let sealed = COOKIE.seal(place(remote), &entropy);
             assert_eq!(Cookie::open(&sealed, place(remote), &entropy), Some(COOKIE));
+        }
+    }
+
+    #[test]
+    fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
+        for (remote, source) in [
+            ("192.0.2.7:1", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+            ("[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(place(remote).source().to_string(), source);
         }
     }
 

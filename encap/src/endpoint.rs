@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::arrivals::window_of;
 use crate::chunks::Init;
 use crate::cookie::Place;
 use crate::counters::Counters;
@@ -42,7 +43,7 @@ pub struct Endpoint {
     tags: BTreeMap<u32, AssociationId>,
     /// By where the peer is.
     places: BTreeMap<Place, AssociationId>,
-    /// How many each source address has.
+    /// How many each source has ([`Place::source`]).
     sources: BTreeMap<IpAddr, usize>,
     /// Tags of ended associations of a server, and until when their cookies would be good.
     spent: VecDeque<(Instant, u32)>,
@@ -417,7 +418,7 @@ impl Endpoint {
 
     /// The receive window that is offered.
     fn window(&self) -> u32 {
-        u32::try_from(self.limits.receive_bytes_max).unwrap_or(u32::MAX)
+        window_of(self.limits.receive_bytes_max)
     }
 
     /// Takes one reply out of the budgets, or counts what took its place.
@@ -469,7 +470,7 @@ impl Endpoint {
         let place = association.place();
         self.tags.insert(association.local_tag(), id);
         self.places.insert(place, id);
-        *self.sources.entry(place.remote.ip()).or_insert(0) += 1;
+        *self.sources.entry(place.source()).or_insert(0) += 1;
         self.associations.insert(id, association);
         id
     }
@@ -500,10 +501,10 @@ impl Endpoint {
             self.places.remove(&place);
         }
         self.readable.remove(&id);
-        if let Some(count) = self.sources.get_mut(&place.remote.ip()) {
+        if let Some(count) = self.sources.get_mut(&place.source()) {
             *count -= 1;
             if *count == 0 {
-                self.sources.remove(&place.remote.ip());
+                self.sources.remove(&place.source());
             }
         }
         if self.role != Role::Client {
@@ -558,4 +559,5 @@ impl Endpoint {
 
 mod route;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 mod tests;

@@ -4,6 +4,26 @@
 //! DATA and SACK back. Handshake, heartbeats, shutdown, abort and every other chunk are handled outside, so
 //! most of its code is never reached by a peer. What it may still do wrong on peer data is fenced twice: by the
 //! checks of [`crate::arrivals`] and [`crate::chunks`], and here by catching a panic and dropping the engine.
+//!
+//! What 0.10.8 does with a peer's bytes, and why it does not matter here:
+//! - An INIT panics an endpoint without a server configuration, and costs one with it an association; INIT and
+//!   INIT ACK with addresses are dropped; equal tags of two peers are confused; `connect` reads the clock. The
+//!   handshake is our own, and the engine starts from its result (what it calls SNAP).
+//! - HEARTBEAT ACK or an unknown chunk drops the whole packet; ERROR and a second INIT close; it sends no
+//!   heartbeats, never gives up retransmission, says SHUTDOWN with a wrong TSN and ends before it is answered.
+//!   Control chunks are our own; only DATA and SACK get in.
+//! - Empty DATA is kept and never counts against the window; single bytes cost hundreds; streams are made at
+//!   will. [`crate::arrivals`] refuses or charges them, and streams are checked before it.
+//! - It sorts by serial number. Numbers from all around the circle have no order, and `sort_by` may panic on
+//!   that. Windows of TSNs and of sequence numbers keep them in one half.
+//! - A chunk it keeps pins its whole datagram. Each chunk comes in a packet of its own.
+//! - It visits every TSN of every gap of a SACK, those named twice too. Gaps must ascend.
+//! - Its congestion window overflows 32 bits (a panic where that is checked) in endless slow start. The windows
+//!   of peers are believed up to 1 MiB.
+//! - FORWARD TSN and RE-CONFIG lead to `expect`, `unreachable` and quadratic searches. They are not offered and
+//!   not passed on.
+//! - It sends SACKs with more gaps than a packet holds, and no protocol identifier 0. [`crate::open`] rewrites
+//!   both on the way out.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

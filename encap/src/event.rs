@@ -1,5 +1,6 @@
 //! What an endpoint tells its shell, and the errors of what the shell asks.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 pub use crate::arrivals::Violation;
@@ -16,7 +17,9 @@ impl AssociationId {
 }
 
 /// What happened. Of one association: `Opened` first, `Closed` last, and nothing after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` shows the length of a message, not its bytes: they may hold a password.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Event {
     /// The handshake is done.
     Opened {
@@ -50,6 +53,34 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { association, remote, inbound_streams, outbound_streams } => formatter
+                .debug_struct("Opened")
+                .field("association", &association.0)
+                .field("remote", remote)
+                .field("inbound_streams", inbound_streams)
+                .field("outbound_streams", outbound_streams)
+                .finish(),
+            Self::Message { association, stream, bytes } => formatter
+                .debug_struct("Message")
+                .field("association", &association.0)
+                .field("stream", stream)
+                .field("bytes_count", &bytes.len())
+                .finish(),
+            Self::Writable { association } => {
+                formatter.debug_struct("Writable").field("association", &association.0).finish()
+            }
+            Self::Closed { association, reason } => formatter
+                .debug_struct("Closed")
+                .field("association", &association.0)
+                .field("reason", reason)
+                .finish(),
+        }
+    }
 }
 
 /// Why an association ended.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::arrivals::window_of;
+
 /// What one received DATA chunk is charged for beside its bytes: the bookkeeping that holds it.
 ///
 /// With it a peer that sends single bytes uses up its window as fast as the memory it costs.
@@ -29,7 +31,7 @@ pub struct Limits {
     /// Associations at once, opening ones of a client included. At most this times
     /// (`receive_bytes_max` + `send_bytes_max`) of user data is held: 128 MiB with the defaults.
     pub associations_max: usize,
-    /// Associations of one source address, any port. Below `associations_max`, so that one host cannot
+    /// Associations of one source: an IPv4 address or an IPv6 /64, any port. Below `associations_max`, so that one host cannot
     /// shut out the others.
     pub associations_per_source_max: usize,
     /// Streams granted each way, however many a peer asks for. Each used one costs about 400 bytes and a
@@ -38,7 +40,7 @@ pub struct Limits {
     /// Longest message, sent or received.
     pub message_bytes_max: usize,
     /// Received and not yet taken by [`crate::Endpoint::next_event`], per association, each chunk charged
-    /// with 256 bytes more. This is the window the peer is told.
+    /// with 256 bytes more. Half of it is the window the peer is told, which does not count that.
     pub receive_bytes_max: usize,
     /// Sent and not yet acknowledged, per association; past it sending says `WouldBlock`.
     pub send_bytes_max: usize,
@@ -56,7 +58,7 @@ pub struct Limits {
     /// Answers to unauthenticated datagrams (INIT and out of the blue) per second, all sources together:
     /// what this endpoint can be made to reflect.
     pub replies_per_second_max: u32,
-    /// The same for one source address.
+    /// The same for one source.
     pub replies_per_source_second_max: u32,
     /// How long a state cookie is good (RFC 9260 §5.1.3 suggests 60 s; a handshake here is given up sooner).
     pub cookie_life: Duration,
@@ -119,8 +121,8 @@ pub enum LimitsError {
     /// A message could never be sent.
     #[error("low water plus the longest message exceed the send queue")]
     SendQueue,
-    /// A message in chunks of an ordinary size could never be received.
-    #[error("the longest message with its overhead exceeds the receive budget")]
+    /// A message in chunks of an ordinary size does not fit the window.
+    #[error("the longest message with its overhead exceeds half the receive budget")]
     ReceiveBudget,
     /// More than the 32 bits of a window, or a message beyond what the engine counts.
     #[error("a byte limit exceeds {0}")]
@@ -157,8 +159,8 @@ impl Limits {
             return Err(LimitsError::SendQueue);
         }
         // Peers with the smallest MTU in use (576) fragment at about 512 bytes.
-        let chunks = self.message_bytes_max.div_ceil(512);
-        if self.message_bytes_max + chunks * CHUNK_OVERHEAD_BYTES > self.receive_bytes_max {
+        let charge = self.message_bytes_max + self.message_bytes_max.div_ceil(512) * CHUNK_OVERHEAD_BYTES;
+        if window_of(self.receive_bytes_max) < WINDOW_BYTES_MIN || charge > self.receive_bytes_max / 2 {
             return Err(LimitsError::ReceiveBudget);
         }
         if !PAYLOAD_BYTES.contains(&self.payload_bytes)
@@ -208,11 +210,12 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let cases: [(fn(&mut Limits), LimitsError); 8] = [
+        type Change = fn(&mut Limits);
+        let cases: [(Change, LimitsError); 8] = [
             (|limits| limits.associations_max = 0, LimitsError::Nothing),
             (|limits| limits.streams_max = 0, LimitsError::Nothing),
             (|limits| limits.send_bytes_max = 70_000, LimitsError::SendQueue),
-            (|limits| limits.receive_bytes_max = 80_000, LimitsError::ReceiveBudget),
+            (|limits| limits.receive_bytes_max = 196_000, LimitsError::ReceiveBudget),
             (|limits| limits.message_bytes_max = usize::MAX, LimitsError::Bytes(BYTES_MAX)),
             (|limits| limits.payload_bytes = 10, LimitsError::Datagram),
             (|limits| limits.rto_max = Duration::from_secs(3), LimitsError::Times),

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::arrivals::{Arrivals, Verdict, Violation};
+use crate::arrivals::{Arrivals, Verdict, Violation, window_of};
 use crate::chunks::{Data, FLAG_IMMEDIATE, Init, Sack, cause, failure, first_cause};
 use crate::cookie::Place;
 use crate::engine::{Broken, Engine, Received};
@@ -336,8 +336,8 @@ impl Open {
         if let Some(received) = &received {
             self.arrivals.release(received.chunks, received.bytes.len());
             context.counters.messages_received += 1;
-            let quarter = u32::try_from(context.limits.receive_bytes_max / 4).unwrap_or(u32::MAX);
-            if self.arrivals.window().saturating_sub(self.advertised) >= quarter {
+            let much = window_of(context.limits.receive_bytes_max) / 4;
+            if self.arrivals.window().saturating_sub(self.advertised) >= much {
                 self.send_sack(context);
             }
         }
@@ -394,8 +394,10 @@ impl Open {
 
     /// From here on the peer owes an answer, unless it did already; heartbeats help it to be heard.
     fn owe(&mut self, context: &Context<'_>) {
-        let since = *self.owed_since.get_or_insert(context.now);
-        self.heartbeat_at = self.heartbeat_at.min(since + context.limits.heartbeat_retry);
+        if self.owed_since.is_none() {
+            self.owed_since = Some(context.now);
+            self.heartbeat_at = self.heartbeat_at.min(context.now + context.limits.heartbeat_retry);
+        }
     }
 
     fn send_heartbeat(&mut self, context: &mut Context<'_>) {
@@ -460,19 +462,20 @@ impl Open {
     fn forward(&mut self, packet: &[u8], flags: u8, context: &Context<'_>) -> Vec<u8> {
         let mut writer = PacketWriter::new(self.header(), packet.len());
         for chunk in chunks_of(packet) {
-            writer = match (chunk.kind, Sack::parse(chunk.value), chunk.value.split_at_checked(8)) {
-                (ChunkKind::Sack, Some(sack), _) => {
+            let sack = (chunk.kind == ChunkKind::Sack).then(|| Sack::parse(chunk.value)).flatten();
+            writer = match (sack, chunk.value.split_at_checked(8)) {
+                (Some(sack), _) => {
                     let window = self.arrivals.window();
                     self.advertised = window;
                     self.sack_due = false;
-                    let room = packet_bytes_max(context);
-                    writer.chunk(ChunkKind::Sack, 0, &[&Sack { window, ..sack }.to_value(room)])
+                    let value = Sack { window, ..sack }.to_value(packet_bytes_max(context));
+                    writer.chunk(ChunkKind::Sack, 0, &[&value])
                 }
-                (ChunkKind::Data, _, Some((before, after))) => {
+                (None, Some((before, after))) if chunk.kind == ChunkKind::Data => {
                     let user_data = after.get(4..).unwrap_or_default();
                     writer.chunk(ChunkKind::Data, chunk.flags | flags, &[before, &[0; 4], user_data])
                 }
-                (kind, _, _) => writer.chunk(kind, chunk.flags, &[chunk.value]),
+                (None, _) => writer.chunk(chunk.kind, chunk.flags, &[chunk.value]),
             };
         }
         writer.finish()

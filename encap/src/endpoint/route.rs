@@ -116,7 +116,7 @@ impl Endpoint {
                     | ChunkKind::HeartbeatAck
             )
         });
-        if silent || !self.may_reply(place.remote.ip()) {
+        if silent || !self.may_reply(place.source()) {
             self.counters.dropped_unknown += 1;
             return;
         }
@@ -155,7 +155,7 @@ impl Endpoint {
             self.counters.dropped_tag += 1;
             return;
         }
-        if !self.may_reply(place.remote.ip()) {
+        if !self.may_reply(place.source()) {
             return;
         }
         let header = answer(packet, offer.init.tag);
@@ -199,7 +199,7 @@ impl Endpoint {
         let age_ms = self.milliseconds().saturating_sub(cookie.made_ms);
         if u128::from(age_ms) > self.limits.cookie_life.as_millis() {
             self.counters.cookies_stale += 1;
-            if self.may_reply(place.remote.ip()) {
+            if self.may_reply(place.source()) {
                 let error = failure(header, ChunkKind::Error, cause::STALE_COOKIE, &[0; 4]);
                 self.context().put(place.remote, error);
             }
@@ -213,7 +213,7 @@ impl Endpoint {
         if let Some(old) = self.places.get(&place).copied() {
             self.end(old, CloseReason::PeerRestarted);
         }
-        if !self.has_room(place.remote.ip()) {
+        if !self.has_room(place.source()) {
             self.refuse(place.remote, header);
             return;
         }
