@@ -72,7 +72,7 @@ fn user(name: &str, password: &str, doors: &str) -> UserSpec {
     UserSpec { name, password, proxy: doors.contains('p'), admin: doors.contains('a') }
 }
 
-// ---- the table ----------------------------------------------------------------------------------------------
+// ---- the table -----------------------------------------------------------------------------------------
 
 #[test]
 fn every_setting_has_the_default_that_is_documented() {
@@ -214,11 +214,22 @@ fn what_every_row_shows_it_reads_back() {
     }
 }
 
+/// Any value row and a text that it may or may not take: a number with a unit, a word of some row, or noise.
+fn row_and_text() -> impl Strategy<Value = (&'static Row, String)> {
+    let rows: Vec<&Row> = rows().filter(|row| row.is_value()).collect();
+    let words: Vec<String> = rows.iter().map(|row| other_value(row.name).to_owned()).collect();
+    let text = prop_oneof![
+        "[0-9]{1,6} ?(ms|s|m|h|B|K|MiB)?",
+        "([0-9]{1,3}[.]){3}[0-9]{1,3}(,::[0-9a-f]{1,4}){0,2}",
+        proptest::sample::select(words),
+        "[ -~é]{0,12}",
+    ];
+    (proptest::sample::select(rows), text)
+}
+
 proptest! {
     #[test]
-    fn whatever_a_row_takes_survives_being_shown(name_index in 0_usize..100, text in "[a-z0-9 :./?=-]{0,12}|[0-9]{1,6} ?(ms|s|m|h|K|MiB)?") {
-        let rows: Vec<&Row> = rows().filter(|row| row.is_value()).collect();
-        let row = rows[name_index % rows.len()];
+    fn whatever_a_row_takes_survives_being_shown((row, text) in row_and_text()) {
         let mut settings = Settings::default();
         if set(&mut settings, row.name, &text).is_ok() {
             let mut again = Settings::default();
@@ -265,7 +276,7 @@ fn refused_values_say_what_is_allowed() {
     "#]].assert_eq(&lines(&errors));
 }
 
-// ---- precedence ---------------------------------------------------------------------------------------------
+// ---- precedence ----------------------------------------------------------------------------------------
 
 #[test]
 fn each_source_overrides_the_weaker_ones_and_says_so() {
@@ -286,7 +297,8 @@ fn each_source_overrides_the_weaker_ones_and_says_so() {
         buffer-size: "2 KiB" of SOCKS5D_BUFFER_SIZE overrides "1 KiB" of /etc/socks5d.toml: buffer-size
         workers: "3" of SOCKS5D_WORKERS overrides "2" of /etc/socks5d.toml: workers
         buffer-size: "3 KiB" of --buffer-size overrides "2 KiB" of SOCKS5D_BUFFER_SIZE
-    "#]].assert_eq(&folder.plain(&lines(&resolved.overridden)));
+    "#]]
+    .assert_eq(&folder.plain(&lines(&resolved.overridden)));
 
     resolved.change("buffer-size", "4K").unwrap();
     assert_eq!((resolved.settings.buffer_size, source(&resolved, "buffer-size")), (4096, Source::Runtime));
@@ -319,7 +331,8 @@ fn a_later_option_overrides_an_earlier_one_and_a_list_is_one_value() {
     expect![[r#"
         socks-port: "2" of --socks-port overrides "1" of --socks-port
         socks-addr: "::1,127.0.0.1" of --socks-addr overrides "192.0.2.1" of SOCKS5D_SOCKS_ADDR
-    "#]].assert_eq(&lines(&resolved.overridden));
+    "#]]
+    .assert_eq(&lines(&resolved.overridden));
 }
 
 #[test]
@@ -382,7 +395,7 @@ fn naming_a_relay_means_doh_unless_dns_says_otherwise() {
     assert_eq!(resolved.reload().unwrap().resolved.settings.dns, DnsMode::Auto);
 }
 
-// ---- users --------------------------------------------------------------------------------------------------
+// ---- users ---------------------------------------------------------------------------------------------
 
 #[test]
 fn users_of_all_sources_come_together() {
@@ -408,7 +421,8 @@ fn users_of_all_sources_come_together() {
         user: alice of /etc/users: line 5 overrides alice of /etc/users: line 2
         user: carol of SOCKS5D_USER overrides carol of /etc/socks5d.toml: user
         user: bob of --user overrides bob of /etc/users: line 4
-    "#]].assert_eq(&folder.plain(&lines(&resolved.overridden)));
+    "#]]
+    .assert_eq(&folder.plain(&lines(&resolved.overridden)));
     let debug = format!("{resolved:?}");
     assert!(["a2", "b2", "c2", "e,1", "d:1"].iter().all(|password| !debug.contains(password)), "{debug}");
 }
@@ -470,7 +484,7 @@ fn users_need_not_be_utf8() {
     assert_eq!(show(&resolved.settings, "user").unwrap(), "\\x80,\\xff");
 }
 
-// ---- files --------------------------------------------------------------------------------------------------
+// ---- files ---------------------------------------------------------------------------------------------
 
 #[test]
 fn a_configuration_file_that_does_not_serve_is_one_line() {
@@ -529,7 +543,7 @@ fn the_stronger_source_names_the_files() {
     );
 }
 
-// ---- reading again ------------------------------------------------------------------------------------------
+// ---- reading again -------------------------------------------------------------------------------------
 
 fn reload_lines(folder: &Folder, resolved: &Resolved, expected: &Expect) -> Option<Resolved> {
     let (text, resolved) = match resolved.reload() {
@@ -587,13 +601,29 @@ fn a_bad_file_changes_nothing() {
     let before = running.settings.clone();
 
     folder.write("socks5d.toml", 0o600, "buffer-size = '2K'\nauth = 'maybe'\n");
-    reload_lines(&folder, &running, &expect![[r#"/etc/socks5d.toml: auth: "maybe" is not allowed: auto, required, optional or none"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"/etc/socks5d.toml: auth: "maybe" is not allowed: auto, required, optional or none"#]],
+    );
     folder.write("socks5d.toml", 0o600, "buffer-size = '2K'\n");
     folder.write("users", 0o644, "mallory:1\n");
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" has mode 0644, so that others can open it; make it 0600"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" has mode 0644, so that others can open it; make it 0600"#]],
+    );
     fs::remove_file(&users).unwrap();
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" cannot be read: No such file or directory (os error 2)"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" cannot be read: No such file or directory (os error 2)"#]],
+    );
     fs::create_dir(&users).unwrap();
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" is not a regular file and cannot be read again"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" is not a regular file and cannot be read again"#]],
+    );
     assert_eq!(running.settings, before);
 }
