@@ -10,8 +10,8 @@ use std::time::Duration;
 pub const ADDRESSES_PER_SETTING_MAX: usize = 64;
 const _: () = assert!(2 * ADDRESSES_PER_SETTING_MAX < u16::MAX as usize);
 
-/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs memory
-/// without any gain in speed. A whole request fits the smallest.
+/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs
+/// memory without any gain in speed. A whole request fits the smallest.
 pub const BUFFER_BYTES_MIN: usize = 512;
 /// See [`BUFFER_BYTES_MIN`].
 pub const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;

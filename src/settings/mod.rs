@@ -1,9 +1,9 @@
 //! What an operator may choose: one value per setting, and the one table they all come from.
 //!
-//! [`Settings`] is the snapshot that everybody reads. [`table`] says for each setting what it is called, what is
-//! allowed, what holds by default and what it does; options, environment, configuration file, help text and the
-//! admin channel are made from it. [`Resolved`] keeps beside the snapshot where each value came from, takes
-//! changes at run time and reads the sources again. Nothing here opens a socket or reads a clock.
+//! [`Settings`] is the snapshot that everybody reads. [`table`] says for each setting what it is called, what
+//! is allowed, what holds by default and what it does; options, environment, configuration file, help text
+//! and the admin channel are made from it. [`Resolved`] keeps beside the snapshot where each value came from,
+//! takes changes at run time and reads the sources again. Nothing here opens a socket or reads a clock.
 
 // One value: its text and its meaning.
 mod grammar;
