@@ -307,6 +307,9 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Sources whose sessions are counted at once.
 pub const SOURCES_SHARDS: usize = 64;
 
+/// Longest path of a file (PATH_MAX, with its zero).
+pub const PATH_BYTES_MAX: usize = 4095;
+
 /// Largest hosts file or resolv.conf that is read.
 pub const SYSTEM_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -90,7 +90,7 @@ impl Daemon {
         resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
         let descriptors = network::raise_descriptor_limit();
-        let system = System::read();
+        let system = System::read(&settings);
         let store = Store::start(settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
         let listeners = listen(&settings, authentication)?;
@@ -234,7 +234,7 @@ impl Daemon {
         let settings = &self.resolved.settings;
         let sessions_max = sessions_max(settings, self.descriptors);
         self.plane.admission().set_limits(sessions_max, settings.max_sessions_per_source);
-        self.system = System::read();
+        self.system = System::read(settings);
         self.publish();
         let (users_replaced, waker) = (self.users_replaced.0.clone(), Arc::clone(&self.waker));
         self.store.replace_configured(settings.users.clone(), move |replaced| {
@@ -267,7 +267,7 @@ impl Daemon {
     }
 
     fn look_at_system(&mut self) {
-        let system = System::read();
+        let system = System::read(&self.resolved.settings);
         if system != self.system {
             log::info!("the system's hosts, name servers, routes or addresses have changed");
             self.system = system;

@@ -1,15 +1,14 @@
 //! What the system says and the data plane has to know: hosts, name servers, routes, own addresses. Files are
 //! read here, so that no worker ever reads one.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use crate::limits;
 use crate::resolver::Hosts;
 use crate::resolver::plain::parse_resolv_conf;
+use crate::settings::Settings;
 use crate::sys::network;
 
 /// A reading of the system's facts.
@@ -27,11 +26,10 @@ pub(super) struct System {
 
 impl System {
     /// Reads everything. What cannot be read is empty, and the log says so.
-    pub(super) fn read() -> Self {
-        let servers = parse_resolv_conf(read_file("SOCKS5D_RESOLV_CONF", "/etc/resolv.conf"));
+    pub(super) fn read(settings: &Settings) -> Self {
         Self {
-            hosts: read_file("SOCKS5D_HOSTS", "/etc/hosts"),
-            servers,
+            hosts: read_file(&settings.hosts),
+            servers: parse_resolv_conf(read_file(&settings.resolv_conf)),
             ipv6_route: network::has_ipv6_route(),
             local_addresses: network::local_addresses(),
         }
@@ -43,17 +41,17 @@ impl System {
     }
 }
 
-/// Reads a small system file, whose place a variable of the environment may change.
-fn read_file(variable: &str, default: &str) -> String {
-    let path = env::var_os(variable).map_or_else(|| PathBuf::from(default), PathBuf::from);
-    let checked = fs::metadata(&path).and_then(|file| match file.len() {
-        0..=limits::SYSTEM_FILE_BYTES_MAX => fs::read(&path),
+/// Reads a small system file.
+fn read_file(path: &str) -> String {
+    let checked = fs::metadata(path).and_then(|file| match file.len() {
+        0..=limits::SYSTEM_FILE_BYTES_MAX if file.is_file() => fs::read(path),
+        0..=limits::SYSTEM_FILE_BYTES_MAX => Err(io::Error::other("it is not a file")),
         bytes => Err(io::Error::other(format!("{bytes} bytes are too many"))),
     });
     match checked {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
-            log::warn!("a file could not be read: path={} error=\"{error}\"", path.display());
+            log::warn!("a file could not be read: path={path} error=\"{error}\"");
             String::new()
         }
     }

@@ -142,6 +142,10 @@ pub struct Settings {
     pub doh_method: DohMethod,
     /// See [`DnsMode`]; `auto` has become `doh` where a relay was named.
     pub dns: DnsMode,
+    /// The hosts file.
+    pub hosts: String,
+    /// Where the servers for plain DNS stand.
+    pub resolv_conf: String,
     /// Worker threads.
     pub workers: usize,
     /// I/O buffer, bytes.
@@ -202,6 +206,8 @@ impl Settings {
             doh_query: String::new(),
             doh_method: DohMethod::Get,
             dns: DnsMode::Doh,
+            hosts: String::new(),
+            resolv_conf: String::new(),
             workers: 0,
             buffer_size: 0,
             idle_timeout: None,

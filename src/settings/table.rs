@@ -65,6 +65,14 @@ const PROCESS: &str = "The daemon";
 /// Any time limit of a session.
 const TIMEOUT: Time = Time { min: limits::TIMEOUT_MIN, max: limits::TIMEOUT_MAX };
 
+/// A file of the system that is read again when it changes; one that is not there is empty.
+const SYSTEM_FILE: Text = Text {
+    allowed: "a path",
+    placeholder: "FILE",
+    bytes_max: limits::PATH_BYTES_MAX,
+    is_allowed: |text| !text.is_empty() && !text.contains('\0'),
+};
+
 /// A field with its grammar and its default, as a [`Binding::Value`].
 macro_rules! field {
     ($name:ident, $grammar:expr, $default:expr) => {
@@ -259,6 +267,22 @@ static TABLE: &[Row] = &[
         binding: field!(doh_method, Switch { on: DohMethod::Post, off: DohMethod::Get }, DohMethod::Get),
     },
     Row {
+        name: "hosts",
+        short: None,
+        group: NAMES,
+        help: "The hosts file: its names are never asked for",
+        live: true,
+        binding: field!(hosts, SYSTEM_FILE, "/etc/hosts".to_owned()),
+    },
+    Row {
+        name: "resolv-conf",
+        short: None,
+        group: NAMES,
+        help: "Where the servers for plain DNS stand, as nameserver lines",
+        live: true,
+        binding: field!(resolv_conf, SYSTEM_FILE, "/etc/resolv.conf".to_owned()),
+    },
+    Row {
         name: "buffer-size",
         short: None,
         group: SESSIONS,
@@ -410,7 +434,7 @@ static TABLE: &[Row] = &[
         short: None,
         group: LOGS,
         help: "Where a line for each session goes; a file is opened again on SIGHUP",
-        live: false,
+        live: true,
         binding: field!(access_log, Target, AccessLog::Stdout),
     },
     Row {
