@@ -583,8 +583,8 @@ impl Resolver {
     fn expire(&mut self, key: LookupKey, now: Instant) {
         let Some(lookup) = self.lookup(key) else { return };
         let (stage, is_over) = (lookup.stage, now >= lookup.deadline);
-        self.counters.count(Counter::DnsTimeout);
         if is_over {
+            self.counters.count(Counter::DnsTimeout);
             self.release_socket(key, now);
             return self.fail(key, now);
         }
@@ -596,6 +596,7 @@ impl Resolver {
                 self.relay_failed(key, attempt, &RelayFault::Silence, now);
             }
             Stage::AskingPlain(socket, mut rotation, _) => {
+                self.counters.count(Counter::DnsTimeout);
                 self.pool.close(socket);
                 rotation.skip();
                 self.ask_next_server(key, rotation, now);
@@ -690,5 +691,7 @@ fn gauge(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod stub;
 #[cfg(test)]
 mod tests;
