@@ -111,7 +111,7 @@ impl Stub {
     }
 
     /// What is done when the steps are used up.
-    pub(super) fn from_now_on(&self, default: Step) {
+    pub(super) fn otherwise(&self, default: Step) {
         *self.script.default.lock().unwrap() = default;
     }
 
