@@ -299,8 +299,7 @@ fn load(matches: &ArgMatches) -> io::Result<()> {
             format!("{rate:.0} sessions/s, {cpu:.1} CPU µs each, {failed} failed")
         }
     };
-    println!("{line}");
-    Ok(())
+    report::say(&line)
 }
 
 fn relay(matches: &ArgMatches) -> io::Result<()> {

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Full buffers moved for one direction before the others get their turn.
-const MOVES_PER_TURN: usize = 16;
+const MOVES_PER_TURN: usize = 4;
 
 /// Tokens from here on are listeners; below, the low bit tells the two sides of a session apart.
 const LISTENER_TOKENS: u64 = 1 << 32;
@@ -78,6 +78,9 @@ enum Direction {
 #[derive(Default)]
 struct Flow {
     held: Held,
+    /// An event told that the sender is gone. From then on a short read does not prove that nothing follows: no
+    /// further event would tell of the end behind it.
+    closing: bool,
     /// The sender's FIN was read.
     ended: bool,
     /// It was passed on.
@@ -104,14 +107,6 @@ enum Transfer {
     Splice { pipe_bytes: usize, free: Vec<Pipe> },
 }
 
-/// Whether the last event told that the sender is gone: then a short read does not prove that nothing follows, and
-/// the end would be missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sender {
-    Open,
-    Closed,
-}
-
 /// How a direction's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -126,7 +121,7 @@ impl Relay {
             let timeout = (!self.again.is_empty()).then_some(Duration::ZERO);
             self.poller.wait(timeout, &mut ready)?;
             for (key, direction) in std::mem::take(&mut self.again) {
-                self.pump(key, direction, Sender::Open);
+                self.pump(key, direction);
             }
             for event in &ready {
                 match event.token.checked_sub(LISTENER_TOKENS) {
@@ -163,17 +158,21 @@ impl Relay {
         // Room matters only to a direction that waits for it.
         let waits = self.sessions.get(key).is_some_and(|session| session.flow(writes).is_holding());
         if event.is_writable() && waits {
-            self.pump(key, writes, Sender::Open);
+            self.pump(key, writes);
         }
         if event.is_readable() {
-            let sender = if event.is_closed() { Sender::Closed } else { Sender::Open };
-            self.pump(key, reads, sender);
+            if event.is_closed()
+                && let Some(session) = self.sessions.get_mut(key)
+            {
+                session.flow_mut(reads).closing = true;
+            }
+            self.pump(key, reads);
         }
         Ok(())
     }
 
     /// Moves what can be moved; a broken or finished session is dropped.
-    fn pump(&mut self, key: usize, direction: Direction, sender: Sender) {
+    fn pump(&mut self, key: usize, direction: Direction) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (from, to, flow) = match direction {
             Direction::Up => (&session.client, &session.origin, &mut session.up),
@@ -183,7 +182,7 @@ impl Relay {
             return;
         }
         let turn = match &mut self.transfer {
-            Transfer::Copy(scratch) => copy(from, to, flow, scratch, sender),
+            Transfer::Copy(scratch) => copy(from, to, flow, scratch),
             Transfer::Splice { pipe_bytes, free } => splice_through(from, to, flow, *pipe_bytes, free),
         };
         match turn {
@@ -206,6 +205,13 @@ impl Session {
             Direction::Down => &self.down,
         }
     }
+
+    fn flow_mut(&mut self, direction: Direction) -> &mut Flow {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
 }
 
 impl Flow {
@@ -220,13 +226,7 @@ impl Flow {
     }
 }
 
-fn copy(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    flow: &mut Flow,
-    scratch: &mut [u8],
-    sender: Sender,
-) -> io::Result<Turn> {
+fn copy(mut from: &TcpStream, mut to: &TcpStream, flow: &mut Flow, scratch: &mut [u8]) -> io::Result<Turn> {
     for _ in 0..MOVES_PER_TURN {
         if let Held::Bytes(bytes) = &mut flow.held {
             let Some(sent) = unless_blocked(to.write(bytes))? else { return Ok(Turn::Blocked) };
@@ -250,7 +250,7 @@ fn copy(
             flow.held = Held::Bytes(bytes.get(sent..).unwrap_or_default().to_vec());
             return Ok(Turn::Blocked);
         }
-        if count < scratch.len() && sender == Sender::Open {
+        if count < scratch.len() && !flow.closing {
             return Ok(Turn::Blocked);
         }
     }

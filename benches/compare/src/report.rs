@@ -1,13 +1,22 @@
-//! The table as Markdown, and its place in a document. Pure.
+//! The table as Markdown, its place in a document, and the one way to stdout.
 
 use crate::rows::{Book, Mark, Measure, Row, Verdict, judge, rows};
 use crate::servers::{Kind, Role};
 use crate::stats::{Spread, median};
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 /// What stands between these lines of a document is replaced by the last output.
 const BEGIN: &str = "<!-- compare: begin -->";
 const END: &str = "<!-- compare: end -->";
+
+/// Prints a line. A reader that has gone away is success: it read what it wanted.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
 
 /// All parts of the output that are not figures.
 #[derive(Clone, Debug, Default)]

@@ -27,6 +27,30 @@ pub(crate) enum Work {
     Idle,
 }
 
+impl Work {
+    /// Its name where a gap is reported.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BulkDown => "bulk down",
+            Self::BulkUp => "bulk up",
+            Self::BulkBoth => "bulk both ways",
+            Self::BulkMany => "bulk down, 64 streams",
+            Self::BulkOne => "bulk down, one stream",
+            Self::PingMany => "ping-pong, 64 connections",
+            Self::PingOne => "ping-pong, one connection",
+            Self::PingBeside => "ping-pong beside bulk",
+            Self::Sessions => "sessions by address",
+            Self::SessionsPassword => "sessions with a password",
+            Self::SessionsCachedName => "sessions by a cached name",
+            Self::SessionsHostsName => "sessions by a name of the hosts file",
+            Self::Balance4 => "balance, 4 streams",
+            Self::Balance8 => "balance, 8 streams",
+            Self::Balance64 => "balance, 64 streams",
+            Self::Idle => "idle sessions",
+        }
+    }
+}
+
 /// Works that share a server's turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {

@@ -3,7 +3,7 @@
 use crate::load::idle::{self, pause};
 use crate::load::{Window, bulk, churn, ping};
 use crate::measure::worker_seconds;
-use crate::report::{Circumstances, insert, markdown};
+use crate::report::{Circumstances, insert, markdown, say};
 use crate::rows::{Book, Figure, GROUPS, Group, Verdict, Work, judge, rows};
 use crate::servers::{Catalogue, Door, Kind, Places, Role, Server};
 use crate::stats::shares;
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> io::Result<usize> {
     let kinds: Vec<Kind> = runner.lines.iter().map(|line| line.kind).collect();
     let circumstances = Circumstances { facts: facts(options, rounds_done), gaps: runner.gaps() };
     let output = markdown(&runner.book, &kinds, &circumstances);
-    println!("{output}");
+    say(&output)?;
     if let Some(path) = &options.write {
         let document = fs::read_to_string(path)?;
         let document = insert(&document, &output)
@@ -177,7 +177,7 @@ impl<'a> Runner<'a> {
                         }
                     }
                     Err(error) => {
-                        let cause = format!("{}, {}: {error}", kind.name(), group.name);
+                        let cause = format!("{}, {}: {error}", kind.name(), work.name());
                         eprintln!("compare: {cause}");
                         *self.failed.entry(cause).or_default() += 1;
                     }
@@ -224,7 +224,8 @@ impl<'a> Runner<'a> {
             Work::BulkOne => stream(bulk::Way::Down, 1),
             Work::PingMany => {
                 let sample = ping::many(target, subject, 64, window)?;
-                Ok(vec![(Figure::CpuPerRoundTrip, sample.cpu_per_round_trip())])
+                let cpu = subject.map(|_| (Figure::CpuPerRoundTrip, sample.cpu_per_round_trip()));
+                Ok(cpu.into_iter().collect())
             }
             Work::PingOne => ping::one(target, window).map(latency_figures),
             Work::PingBeside => beside(server, window).map(latency_figures),

@@ -325,7 +325,7 @@ impl Catalogue {
                 push(&["-f", &file.to_string_lossy()]);
             }
             Kind::Microsocks => {
-                push(&["-q", "-i", &ip, "-p", &port]);
+                push(&["-i", &ip, "-p", &port]);
                 if let Some(known) = credentials {
                     push(&["-u", &known.name, "-P", &known.password]);
                 }
@@ -352,11 +352,28 @@ impl Catalogue {
 struct Directory(PathBuf);
 
 impl Directory {
+    const PREFIX: &str = "socks5d-compare.";
+
     fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("socks5d-compare.{}", std::process::id()));
+        Self::remove_abandoned()?;
+        let path = std::env::temp_dir().join(format!("{}{}", Self::PREFIX, std::process::id()));
         fs::create_dir(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(Self(path))
+    }
+
+    /// Those of runs that were ended by a signal.
+    fn remove_abandoned() -> io::Result<()> {
+        for entry in fs::read_dir(std::env::temp_dir())? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let owner = name.strip_prefix(Self::PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                // Another user's is left to that user.
+                let _ = fs::remove_dir_all(&path);
+            }
+        }
+        Ok(())
     }
 
     fn home(&self, kind: Kind, number: u32, user: Option<u32>) -> io::Result<PathBuf> {

@@ -6,6 +6,7 @@ pub(crate) mod plan;
 
 use crate::origin::listener;
 use crate::poller::{EDGE, Poller, Ready};
+use crate::report::say;
 use crate::socks::{Destination, Script};
 use crate::target::{Proxy, connect_nonblocking};
 use peer::{Fault, Outcome, Peer, Rules, Scratch, Turn};
@@ -72,13 +73,13 @@ pub(crate) fn run(proxy: Option<&Proxy>, options: &Options) -> io::Result<bool> 
     run.serve()?;
     let Tally { clients, whole_at_client, whole_at_origin, killed, broken, cut_as_end, nameless, wrong } =
         run.tally;
-    println!(
+    say(&format!(
         "integrity: seed {}, {clients} sessions in {:.1} s: {whole_at_client} whole at the client, \
          {whole_at_origin} at the origin, {killed} killed by a side, {broken} seen broken by the other, \
          {cut_as_end} resets seen as an ordinary end, {nameless} without a number, {wrong} wrong",
         options.seed,
         begun.elapsed().as_secs_f64()
-    );
+    ))?;
     let expected = options
         .sessions
         .clone()
@@ -86,7 +87,7 @@ pub(crate) fn run(proxy: Option<&Proxy>, options: &Options) -> io::Result<bool> 
         .count() as u64;
     let all_whole = whole_at_client >= expected && whole_at_origin >= expected;
     if !all_whole {
-        println!("integrity: {expected} sessions had to be whole at both ends");
+        say(&format!("integrity: {expected} sessions had to be whole at both ends"))?;
     }
     let resets_held = cut_as_end == 0 || options.resets == Resets::AsTheServerLikes;
     Ok(wrong == 0 && all_whole && resets_held)
