@@ -4,6 +4,47 @@
 
 use std::time::Duration;
 
+// ---- settings -------------------------------------------------------------------------------------------
+
+/// Addresses of one setting: more listeners than any host needs, and far from what a listener id can name.
+pub const ADDRESSES_PER_SETTING_MAX: usize = 64;
+const _: () = assert!(2 * ADDRESSES_PER_SETTING_MAX < u16::MAX as usize);
+
+/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs memory
+/// without any gain in speed. A whole request fits the smallest.
+pub const BUFFER_BYTES_MIN: usize = 512;
+/// See [`BUFFER_BYTES_MIN`].
+pub const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const _: () = assert!(BUFFER_BYTES_MIN >= REQUEST_BYTES_MAX);
+
+/// Shortest time limit of a session: below it a peer on the far side of the earth is not a slow one.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Longest time limit of a session that is not simply `off`: a day.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest handshake: it keeps a descriptor for somebody who has not yet said who it is.
+pub const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Worker sleeps: what one octet of seconds of the first admin protocol can say.
+pub const POLL_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// See [`POLL_TIMEOUT_MIN`].
+pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(255);
+/// Longest wait for sessions after the first signal.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// The relay's Host field: a name of 253 octets, brackets, a port.
+pub const DOH_HOST_BYTES_MAX: usize = 261;
+/// The relay's path and query: with the longest question they stay below what HTTP servers accept as a line.
+pub const DOH_TARGET_BYTES_MAX: usize = 1024;
+
+/// The configuration file: thousands of times what every setting together needs.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The users file: [`USERS_COUNT_MAX`] lines of 128 octets.
+pub const USERS_FILE_BYTES_MAX: usize = 128 * USERS_COUNT_MAX;
+
+/// Characters of a refused value that an error line repeats.
+pub const QUOTED_VALUE_CHARS_MAX: usize = 64;
+/// Names of users that one line of text shows; the rest is counted.
+pub const SHOWN_NAMES_MAX: usize = 16;
+
 // ---- workers --------------------------------------------------------------------------------------------
 
 /// Workers: what ten bits of a [`crate::ids::SessionId`] can name.
@@ -38,8 +79,7 @@ pub const METHODS_BYTES_MAX: usize = 2 + 255;
 /// What a client may send ahead of the reply, kept for the origin. Past it reading stops until the origin
 /// is connected; the whole dialogue of a client that pipelines fits, with room for a TLS client hello.
 pub const EARLY_BYTES_MAX: usize = 16 * 1024;
-const _: () =
-    assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
+const _: () = assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
 
 /// Addresses of one name that are tried, families interleaved (RFC 8305 §4); the rest is ignored.
 pub const CANDIDATES_MAX: usize = 8;
@@ -84,6 +124,27 @@ const _: () = assert!(HASH_QUEUE_PER_SOURCE_MAX < HASH_QUEUE_MAX);
 /// Iterations of PBKDF2 in a stored verifier (RFC 7677 §4 asks for at least 4096).
 pub const SCRAM_ITERATIONS: u32 = 4096;
 
+/// Iterations that a verifier made elsewhere may have: fewer are too weak (RFC 7677 §4), and at the most one
+/// takes a hashing thread a quarter of a second.
+pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
+/// See [`SCRAM_ITERATIONS_MIN`].
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+const _: () = assert!(SCRAM_ITERATIONS >= SCRAM_ITERATIONS_MIN && SCRAM_ITERATIONS <= SCRAM_ITERATIONS_MAX);
+
+/// Salt of the verifiers made here: 128 bits never repeat.
+pub const SCRAM_SALT_BYTES: usize = 16;
+/// Salt of verifiers made elsewhere.
+pub const SCRAM_SALT_BYTES_MAX: usize = 64;
+
+/// Threads that hash passwords: at 0.8 ms each, four check 5,000 a second.
+pub const HASH_THREADS_MAX: usize = 4;
+
+/// Changes of users that wait for the store's thread; more are refused.
+pub const STORE_COMMANDS_MAX: usize = 1024;
+
+/// Parts of the user directory that are replaced one at a time: 1,000 users of a million.
+pub const USER_SHARDS_COUNT: usize = 1024;
+
 /// Users in the directory.
 pub const USERS_COUNT_MAX: usize = 1_000_000;
 
@@ -98,8 +159,9 @@ pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Silence of the relay after which the look-up goes elsewhere.
 pub const RELAY_SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// Connections to the relay that a worker keeps.
-pub const RELAY_CONNECTIONS_PER_WORKER: usize = 8;
+/// Connections to the relay that a worker has. Each carries one question at a time, so that this many
+/// names that are slow to resolve do not yet hold up the others.
+pub const RELAY_CONNECTIONS_PER_WORKER: usize = 32;
 
 /// Look-ups a worker has under way or waiting. More fail at once and are counted.
 pub const LOOKUPS_PER_WORKER_MAX: usize = 4096;
@@ -143,6 +205,45 @@ pub const RELAY_FAILURES_MAX: u32 = 2;
 /// Lines of a hosts file that are read.
 pub const HOSTS_ENTRIES_MAX: usize = 100_000;
 
+/// Compression pointers followed in one name. Real messages need a few; each may lead only backwards, so
+/// this bounds the work of a hostile one, not its end.
+pub const NAME_POINTERS_MAX: usize = 16;
+
+/// Records of an answer section that are looked at; what follows is walked over. Addresses in use are far
+/// fewer, and the path through them is walked once for each CNAME.
+pub const RECORDS_PER_ANSWER_MAX: usize = 1024;
+const _: () = assert!(RECORDS_PER_ANSWER_MAX > ADDRESSES_PER_ANSWER_MAX + CNAME_CHAIN_MAX);
+
+/// Life of a negative answer whose zone does not say (RFC 2308 §5 would not have it cached at all; without
+/// this a page with many links to one dead name would ask for each).
+pub const CACHE_NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Life of a failure (RFC 9520 §3.2: at least 1 s), short so that a repaired server is noticed at once.
+pub const CACHE_FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// Everything an HTTP answer may weigh on the wire: a chunked body can be all framing and no content.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 4 * DNS_MESSAGE_BYTES_MAX;
+const _: () = assert!(HTTP_ANSWER_BYTES_MAX > HTTP_HEAD_BYTES_MAX + DNS_MESSAGE_BYTES_MAX);
+
+/// A chunk's length line with its extensions (RFC 9112 §7.1.1 asks for a limit).
+pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Idle time after which a kept connection to the relay is closed, below the keep-alive of common servers.
+pub const RELAY_IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Silence of a plain DNS server after which the next one is asked.
+pub const PLAIN_SILENCE_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(PLAIN_SILENCE_MAX.as_secs() + RELAY_SILENCE_MAX.as_secs() < LOOKUP_TIME_MAX.as_secs());
+
+/// Plain DNS servers that are used (resolv.conf(5) has three).
+pub const PLAIN_SERVERS_MAX: usize = 8;
+
+/// Sockets to plain DNS servers that a worker has, each for one question; more questions wait.
+pub const PLAIN_SOCKETS_PER_WORKER: usize = 128;
+
+/// Datagrams that do not answer the question, after which it is asked again by TCP: someone is guessing.
+pub const PLAIN_WRONG_DATAGRAMS_MAX: u32 = 16;
+
 // ---- logs -----------------------------------------------------------------------------------------------
 
 /// Bytes of access-log lines waiting for the writer, of all workers; more are dropped and counted.
@@ -150,6 +251,16 @@ pub const ACCESS_LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of diagnostics waiting for standard error; more are dropped and counted.
 pub const DIAGNOSTICS_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Size at which a worker hands its access lines over before its turn ends.
+pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
+const _: () = assert!(ACCESS_LOG_BATCH_BYTES * 16 <= ACCESS_LOG_QUEUE_BYTES_MAX, "one batch is a small part");
+
+/// What a log queue's buffers keep when they are empty: more comes from a stall and is given back.
+pub const LOG_BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+/// How long a log writer waits for a blocked output before it looks whether it was replaced.
+pub const LOG_BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
 /// How long shutdown waits for the log writers.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);

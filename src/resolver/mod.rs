@@ -1,7 +1,99 @@
 //! Names to addresses: hosts file, cache, DNS over HTTP, plain DNS.
+//!
+//! One [`Resolver`] for each worker, driven by the worker's loop; it never blocks. What workers share is in
+//! [`Shared`]: the hosts table, and whether the relay is up. A question goes
+//! `hosts ► cache ► look-up under way ► relay (exchange in http) ► plain DNS (exchange in plain)`;
+//! `lookups` holds these transitions, `pool` the sockets, everything else is pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::settings::{DnsMode, DohMethod, Settings};
+
+// In the order in which a question meets them.
+pub mod hosts;
+
+pub mod cache;
+
+mod lookups;
+
+pub mod health;
+
+pub mod exchange;
+
+pub mod http;
+
+pub mod plain;
+
+mod pool;
+
+pub use cache::{CacheEntryView, Freshness, Source};
+pub use hosts::Hosts;
+pub use lookups::Resolver;
+pub use pool::TOKEN_BASE;
+
+/// Who is asked, and how. [`Resolver::configure`] changes it while questions are under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which of the relay and plain DNS is asked.
+    pub mode: DnsMode,
+    /// The relay.
+    pub relay: SocketAddr,
+    /// Its Host field.
+    pub host: String,
+    /// Its path, with the leading slash.
+    pub path: String,
+    /// What stands between path and message in a GET.
+    pub query: String,
+    /// How questions travel to it.
+    pub method: DohMethod,
+    /// Plain DNS servers, in the order in which they are asked.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Config {
+    /// What the settings say, and the servers of resolv.conf ([`plain::parse_resolv_conf`]).
+    #[must_use]
+    pub fn from_settings(settings: &Settings, servers: &[SocketAddr]) -> Self {
+        Self {
+            mode: settings.dns,
+            relay: SocketAddr::new(settings.doh_ip, settings.doh_port),
+            host: settings.doh_host.clone(),
+            path: settings.doh_path.clone(),
+            query: settings.doh_query.clone(),
+            method: settings.doh_method,
+            servers: servers.to_vec(),
+        }
+    }
+}
+
+/// What the resolvers of all workers have in common.
+#[derive(Debug)]
+pub struct Shared {
+    health: health::Health,
+    hosts: ArcSwap<Hosts>,
+}
+
+impl Shared {
+    /// With a hosts table, and a relay that nothing is known of.
+    #[must_use]
+    pub fn new(hosts: Hosts) -> Arc<Self> {
+        Arc::new(Self { health: health::Health::default(), hosts: ArcSwap::from_pointee(hosts) })
+    }
+
+    /// Replaces the hosts table; the next question of each worker sees it.
+    pub fn set_hosts(&self, hosts: Hosts) {
+        self.hosts.store(Arc::new(hosts));
+    }
+
+    /// Whether the relay is up, as far as `auto` knows.
+    #[must_use]
+    pub fn relay_is_up(&self) -> bool {
+        self.health.is_up()
+    }
+}
 
 /// An address family: which of A and AAAA is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

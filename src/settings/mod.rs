@@ -1,4 +1,29 @@
 //! What an operator may choose: one value per setting, and the one table they all come from.
+//!
+//! [`Settings`] is the snapshot that everybody reads. [`table`] says for each setting what it is called, what is
+//! allowed, what holds by default and what it does; options, environment, configuration file, help text and the
+//! admin channel are made from it. [`Resolved`] keeps beside the snapshot where each value came from, takes
+//! changes at run time and reads the sources again. Nothing here opens a socket or reads a clock.
+
+// One value: its text and its meaning.
+mod grammar;
+mod users;
+// All values: the table.
+pub mod table;
+// Where values come from, and which of them holds.
+mod error;
+mod files;
+mod layers;
+mod resolve;
+
+pub use error::SettingsError;
+pub use grammar::Rejected;
+pub use layers::{Layer, Source};
+pub use resolve::{Overridden, Reloaded, Resolved, Sources};
+pub use table::{BadValue, Row, row, rows, set, show};
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -149,4 +174,50 @@ pub struct Settings {
     pub log_level: log::LevelFilter,
     /// See [`Dissector`].
     pub dissector: Dissector,
+}
+
+/// Every setting at its default.
+impl Default for Settings {
+    fn default() -> Self {
+        let mut settings = Self::blank();
+        rows().for_each(|row| row.reset(&mut settings));
+        settings
+    }
+}
+
+impl Settings {
+    /// Something of the right type in each field, for the table to write its defaults over.
+    fn blank() -> Self {
+        Self {
+            socks_addr: Vec::new(),
+            socks_port: 0,
+            admin_addr: Vec::new(),
+            admin_port: 0,
+            users: Vec::new(),
+            auth: AuthMode::Required,
+            doh_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            doh_port: 0,
+            doh_host: String::new(),
+            doh_path: String::new(),
+            doh_query: String::new(),
+            doh_method: DohMethod::Get,
+            dns: DnsMode::Doh,
+            workers: 0,
+            buffer_size: 0,
+            idle_timeout: None,
+            handshake_timeout: Duration::ZERO,
+            connect_timeout: Duration::ZERO,
+            half_closed_timeout: Duration::ZERO,
+            poll_timeout: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+            max_sessions: None,
+            max_sessions_per_source: None,
+            deny_private: true,
+            bind_outgoing: Vec::new(),
+            access_log: AccessLog::Off,
+            log_format: LogFormat::Tab,
+            log_level: log::LevelFilter::Off,
+            dissector: Dissector::Off,
+        }
+    }
 }

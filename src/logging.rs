@@ -1,1 +1,0 @@
-//! Access lines and diagnostics.
