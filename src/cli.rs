@@ -362,7 +362,8 @@ mod tests {
             environment, which overrides the file; users of all three are added together.
 
             Exit status: 0 stopped as asked, 1 cannot run, 2 wrong use.
-        "#]].assert_eq(&help.text);
+        "#]]
+        .assert_eq(&help.text);
     }
 
     #[test]

@@ -203,52 +203,94 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_wrong_types_name_file_and_key() {
-        check("bufer-size = 1\n", &expect![[r#"
+        check(
+            "bufer-size = 1\n",
+            &expect![[r#"
             /etc/socks5d.toml: bufer-size: no such setting; did you mean buffer-size?
-        "#]]);
-        check("[socks]\nport = 1\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "[socks]\nport = 1\n",
+            &expect![[r#"
             /etc/socks5d.toml: socks: no such setting
-        "#]]);
-        check("workers = 4.0\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "workers = 4.0\n",
+            &expect![[r#"
             /etc/socks5d.toml: workers: a number with a fraction is not allowed: an integer or a string: 1 to 1024
-        "#]]);
-        check("deny-private = \"true\"\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "deny-private = \"true\"\n",
+            &expect![[r#"
             /etc/socks5d.toml: deny-private: a string is not allowed: a boolean: true or false
-        "#]]);
-        check("doh-host = 5\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "doh-host = 5\n",
+            &expect![[r#"
             /etc/socks5d.toml: doh-host: an integer is not allowed: a string: a host name or an address, with a port if need be, at most 261 octets
-        "#]]);
-        check("socks-addr = [1]\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "socks-addr = [1]\n",
+            &expect![[r#"
             /etc/socks5d.toml: socks-addr: an array that holds something else than strings is not allowed: a string or an array of strings: up to 64 IPv4 or IPv6 addresses, or auto
-        "#]]);
-        check("user = 5\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "user = 5\n",
+            &expect![[r#"
             /etc/socks5d.toml: user: an integer is not allowed: a string or an array of strings: NAME:PASS, each of 1 to 255 octets
-        "#]]);
-        check("workers = { count = 1 }\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "workers = { count = 1 }\n",
+            &expect![[r#"
             /etc/socks5d.toml: workers: a table is not allowed: an integer or a string: 1 to 1024
-        "#]]);
-        check("config = \"/etc/other.toml\"\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "config = \"/etc/other.toml\"\n",
+            &expect![[r#"
             /etc/socks5d.toml: config: a key of this name is not allowed: only an option or a variable names the configuration file
-        "#]]);
-        check("no-idle-timeout = 1\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "no-idle-timeout = 1\n",
+            &expect![[r#"
             /etc/socks5d.toml: no-idle-timeout: an integer is not allowed: a boolean: true or false
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn bad_toml_names_file_and_line_and_repeats_nothing() {
-        check("workers = 4\nuser = [\"alice:hunter2\"\nadmin = \"x\"\n", &expect![[r#"
+        check(
+            "workers = 4\nuser = [\"alice:hunter2\"\nadmin = \"x\"\n",
+            &expect![[r#"
             /etc/socks5d.toml: line 3: missing comma between array elements, expected `,`
-        "#]]);
-        check("workers = 4\nworkers = 5\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "workers = 4\nworkers = 5\n",
+            &expect![[r#"
             /etc/socks5d.toml: line 2: duplicate key
-        "#]]);
-        check("workers", &expect![[r#"
+        "#]],
+        );
+        check(
+            "workers",
+            &expect![[r#"
             /etc/socks5d.toml: line 1: key with no value, expected `=`
-        "#]]);
-        check("user = \"alice:hunter2\n", &expect![[r#"
+        "#]],
+        );
+        check(
+            "user = \"alice:hunter2\n",
+            &expect![[r#"
             /etc/socks5d.toml: line 1: invalid basic string, expected `"`
-        "#]]);
+        "#]],
+        );
         let error = config_layer("f", b"workers = 4\nuser = \"\xff\"").unwrap_err().to_string();
         assert_eq!(error, "f: line 2: not UTF-8");
     }

@@ -286,7 +286,8 @@ fn each_source_overrides_the_weaker_ones_and_says_so() {
         buffer-size: "2 KiB" of SOCKS5D_BUFFER_SIZE overrides "1 KiB" of /etc/socks5d.toml: buffer-size
         workers: "3" of SOCKS5D_WORKERS overrides "2" of /etc/socks5d.toml: workers
         buffer-size: "3 KiB" of --buffer-size overrides "2 KiB" of SOCKS5D_BUFFER_SIZE
-    "#]].assert_eq(&folder.plain(&lines(&resolved.overridden)));
+    "#]]
+    .assert_eq(&folder.plain(&lines(&resolved.overridden)));
 
     resolved.change("buffer-size", "4K").unwrap();
     assert_eq!((resolved.settings.buffer_size, source(&resolved, "buffer-size")), (4096, Source::Runtime));
@@ -319,7 +320,8 @@ fn a_later_option_overrides_an_earlier_one_and_a_list_is_one_value() {
     expect![[r#"
         socks-port: "2" of --socks-port overrides "1" of --socks-port
         socks-addr: "::1,127.0.0.1" of --socks-addr overrides "192.0.2.1" of SOCKS5D_SOCKS_ADDR
-    "#]].assert_eq(&lines(&resolved.overridden));
+    "#]]
+    .assert_eq(&lines(&resolved.overridden));
 }
 
 #[test]
@@ -408,7 +410,8 @@ fn users_of_all_sources_come_together() {
         user: alice of /etc/users: line 5 overrides alice of /etc/users: line 2
         user: carol of SOCKS5D_USER overrides carol of /etc/socks5d.toml: user
         user: bob of --user overrides bob of /etc/users: line 4
-    "#]].assert_eq(&folder.plain(&lines(&resolved.overridden)));
+    "#]]
+    .assert_eq(&folder.plain(&lines(&resolved.overridden)));
     let debug = format!("{resolved:?}");
     assert!(["a2", "b2", "c2", "e,1", "d:1"].iter().all(|password| !debug.contains(password)), "{debug}");
 }
@@ -587,13 +590,29 @@ fn a_bad_file_changes_nothing() {
     let before = running.settings.clone();
 
     folder.write("socks5d.toml", 0o600, "buffer-size = '2K'\nauth = 'maybe'\n");
-    reload_lines(&folder, &running, &expect![[r#"/etc/socks5d.toml: auth: "maybe" is not allowed: auto, required, optional or none"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"/etc/socks5d.toml: auth: "maybe" is not allowed: auto, required, optional or none"#]],
+    );
     folder.write("socks5d.toml", 0o600, "buffer-size = '2K'\n");
     folder.write("users", 0o644, "mallory:1\n");
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" has mode 0644, so that others can open it; make it 0600"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" has mode 0644, so that others can open it; make it 0600"#]],
+    );
     fs::remove_file(&users).unwrap();
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" cannot be read: No such file or directory (os error 2)"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" cannot be read: No such file or directory (os error 2)"#]],
+    );
     fs::create_dir(&users).unwrap();
-    reload_lines(&folder, &running, &expect![[r#"--users-file: "/etc/users" is not a regular file and cannot be read again"#]]);
+    reload_lines(
+        &folder,
+        &running,
+        &expect![[r#"--users-file: "/etc/users" is not a regular file and cannot be read again"#]],
+    );
     assert_eq!(running.settings, before);
 }

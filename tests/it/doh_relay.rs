@@ -86,9 +86,20 @@ fn values_that_could_change_the_configuration_are_refused() {
 
 /// Makes a certificate for a name that vouches for itself; certificate and key.
 fn certificate(folder: &TempDir, file: &str, name: &str) -> (PathBuf, PathBuf) {
-    let (certificate, key) = (folder.path().join(format!("{file}.pem")), folder.path().join(format!("{file}.key")));
+    let (certificate, key) =
+        (folder.path().join(format!("{file}.pem")), folder.path().join(format!("{file}.key")));
     let output = Command::new(program("openssl", "openssl"))
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")])
         .arg("-out")
         .arg(&certificate)

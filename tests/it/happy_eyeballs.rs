@@ -96,7 +96,9 @@ fn when_all_fail_the_first_true_code_is_the_reply() {
         .host(hole.address().ip(), "silent-or-unreachable.test")
         .start();
     // 05, 06, 04, 03, 01: in this order, whichever came first in time.
-    for (name, code) in [("mixed.test", 5), ("silent.test", 6), ("unreachable.test", 3), ("silent-or-unreachable.test", 6)] {
+    for (name, code) in
+        [("mixed.test", 5), ("silent.test", 6), ("unreachable.test", 3), ("silent-or-unreachable.test", 6)]
+    {
         assert_eq!(reply_to(daemon.address(), (name, port)).code, code, "{name}");
     }
 }

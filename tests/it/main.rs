@@ -12,13 +12,13 @@
 mod harness;
 
 // The dialogue, in its order.
+mod happy_eyeballs;
 mod listen;
+mod names;
 mod negotiate;
 mod passwords;
-mod names;
-mod replies;
-mod happy_eyeballs;
 mod relay;
+mod replies;
 // Where names come from.
 mod doh_relay;
 mod resolver;
@@ -29,9 +29,9 @@ mod limits;
 mod log;
 mod signals;
 // Many sessions, and programs of others.
+mod browser;
 mod crowd;
 mod random;
 mod real_clients;
-mod browser;
 // The source itself.
 mod tidy;

@@ -99,7 +99,11 @@ fn search_suffixes_are_not_added() {
     let builder = Daemon::with(&[]);
     let path = builder.file(
         "resolv-with-search",
-        &format!("search example.test\noptions ndots:5\nnameserver [{}]:{}\n", dns.address().ip(), dns.address().port()),
+        &format!(
+            "search example.test\noptions ndots:5\nnameserver [{}]:{}\n",
+            dns.address().ip(),
+            dns.address().port()
+        ),
     );
     let daemon = builder.env("SOCKS5D_RESOLV_CONF", path).start();
     assert_eq!(reply_to(daemon.address(), ("short", 80)).code, 4);

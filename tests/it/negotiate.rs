@@ -70,7 +70,8 @@ fn the_longest_list_of_methods_is_read_whole() {
 #[test]
 fn methods_that_are_not_offered_or_not_allowed_are_refused_with_ff() {
     let open = Daemon::start(&["--auth", "none"]);
-    let closed = Daemon::start(&["--auth", "required", "--user", "alice:secret", "--socks-addr", "127.0.0.1"]);
+    let closed =
+        Daemon::start(&["--auth", "required", "--user", "alice:secret", "--socks-addr", "127.0.0.1"]);
     let cases: &[(&Daemon, &[u8])] = &[
         (&open, &[]),
         (&open, &[PASSWORD]),
@@ -90,7 +91,9 @@ fn methods_that_are_not_offered_or_not_allowed_are_refused_with_ff() {
 #[test]
 fn optional_authentication_takes_the_password_where_it_is_offered() {
     let daemon = Daemon::start(&["--auth", "optional", "--user", "alice:secret"]);
-    for (methods, expected) in [(&[NO_AUTH][..], NO_AUTH), (&[PASSWORD], PASSWORD), (&[NO_AUTH, PASSWORD], PASSWORD)] {
+    for (methods, expected) in
+        [(&[NO_AUTH][..], NO_AUTH), (&[PASSWORD], PASSWORD), (&[NO_AUTH, PASSWORD], PASSWORD)]
+    {
         assert_eq!(Client::connect(daemon.address()).offer(methods), expected, "{methods:02x?}");
     }
 }
@@ -187,7 +190,10 @@ fn silence_ends_with_the_handshake_timeout_wherever_it_begins() {
         let (answer, _) = client.read_to_end();
         assert!(answer.len() <= 2, "after {bytes:02x?} came {answer:02x?}");
         let took = started.elapsed();
-        assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{bytes:02x?}: {took:?}");
+        assert!(
+            took >= Duration::from_millis(900) && took < Duration::from_secs(5),
+            "{bytes:02x?}: {took:?}"
+        );
     }
 }
 

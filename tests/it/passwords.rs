@@ -72,7 +72,8 @@ fn empty_names_and_passwords_and_other_versions_are_refused() {
 
 #[test]
 fn an_admin_has_the_admin_door_only() {
-    let daemon = Daemon::start(&["--admin", "root:secret", "--user", "alice:secret", "--socks-addr", "127.0.0.1"]);
+    let daemon =
+        Daemon::start(&["--admin", "root:secret", "--user", "alice:secret", "--socks-addr", "127.0.0.1"]);
     assert_eq!(log_in(&daemon, b"alice", b"secret"), 0);
     assert_ne!(log_in(&daemon, b"root", b"secret"), 0);
 }

@@ -70,7 +70,9 @@ fn data_sent_with_the_request_reaches_the_origin_first() {
     for length in [1, 16 * 1024, 1_000_000] {
         let early = pattern(9, length);
         let mut client = Client::connect(daemon.address());
-        client.send(&[greeting(&[NO_AUTH]), request(CONNECT, &origin.address().into()), early.clone()].concat());
+        client.send(
+            &[greeting(&[NO_AUTH]), request(CONNECT, &origin.address().into()), early.clone()].concat(),
+        );
         client.send(b"and later");
         client.half_close();
         assert_eq!(client.method(), NO_AUTH);
@@ -85,7 +87,9 @@ fn a_client_that_asks_sends_and_closes_at_once_is_served() {
     let origin = Origin::answers_after_the_end(V4);
     let daemon = Daemon::start(&[]);
     let mut client = Client::connect(daemon.address());
-    client.send(&[greeting(&[NO_AUTH]), request(CONNECT, &origin.address().into()), b"all at once".to_vec()].concat());
+    client.send(
+        &[greeting(&[NO_AUTH]), request(CONNECT, &origin.address().into()), b"all at once".to_vec()].concat(),
+    );
     client.half_close();
     assert_eq!(client.method(), NO_AUTH);
     assert_eq!(client.reply().code, 0);
@@ -183,7 +187,11 @@ fn a_slow_reader_gets_every_byte_and_others_do_not_wait_for_it() {
     for round in 0..50 {
         connect_through(daemon.address(), echo.address()).assert_echo(format!("round {round}").as_bytes());
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "fifty sessions beside a slow one: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "fifty sessions beside a slow one: {:?}",
+        started.elapsed()
+    );
     let (got, _) = slow.read_to_end();
     assert_same(&got, &pattern(11, LENGTH), "the slow reader's bytes");
 }

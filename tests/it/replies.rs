@@ -42,7 +42,8 @@ fn failures_have_the_code_that_is_true_and_end_the_session() {
     // 224.0.0.1 and 255.255.255.255 cannot be connected to by TCP: connect(2) says ENETUNREACH on any machine.
     let multicast = SocketAddr::from(([224, 0, 0, 1], 80));
     let broadcast = SocketAddr::from(([255, 255, 255, 255], 80));
-    let daemon = Daemon::with(&["--connect-timeout", "1"]).host(refused.address().ip(), "refusing.test").start();
+    let daemon =
+        Daemon::with(&["--connect-timeout", "1"]).host(refused.address().ip(), "refusing.test").start();
     let named = ("refusing.test", refused.address().port());
     let cases = [
         (3, crate::harness::Destination::from(multicast), "multicast"),

@@ -104,7 +104,12 @@ fn system_never_asks_the_relay() {
     let dns = PlainDns::start(Manner::Answers, &[(NAME, &[V4])]);
     let origin = Origin::echo(V4);
     let daemon = start(
-        &["--dns".to_owned(), "system".to_owned(), "--doh-port".to_owned(), stub.address().port().to_string()],
+        &[
+            "--dns".to_owned(),
+            "system".to_owned(),
+            "--doh-port".to_owned(),
+            stub.address().port().to_string(),
+        ],
         &[dns.address()],
     );
     connect_through(daemon.address(), (NAME, origin.port())).assert_echo(b"system");
@@ -117,7 +122,8 @@ fn questions_have_the_form_of_rfc_8484_and_share_connections() {
     let stub = DohStub::start(Mood::Honest, V4);
     let origin = Origin::echo(V4);
     let shape = ["--doh-host", "resolver.test", "--doh-path", "/some/path", "--doh-query", "?x=1&dns="];
-    let arguments = [&doh(stub.address())[..], &shape.map(str::to_owned), &["--workers".to_owned(), "1".to_owned()]];
+    let arguments =
+        [&doh(stub.address())[..], &shape.map(str::to_owned), &["--workers".to_owned(), "1".to_owned()]];
     let daemon = start(&arguments.concat(), &[]);
     connect_through(daemon.address(), (NAME, origin.port())).assert_echo(b"asked");
     for number in 0..20 {
@@ -172,7 +178,8 @@ fn answers_are_kept_for_their_ttl_less_their_age() {
     let origin = Origin::echo(V4);
     let asks = |ttl, age, wait: Duration| {
         let stub = DohStub::with_lifetime(Mood::Honest, V4, ttl, age);
-        let daemon = start(&[&doh(stub.address())[..], &["--workers".to_owned(), "1".to_owned()]].concat(), &[]);
+        let daemon =
+            start(&[&doh(stub.address())[..], &["--workers".to_owned(), "1".to_owned()]].concat(), &[]);
         for _ in 0..2 {
             connect_through(daemon.address(), (NAME, origin.port())).assert_echo(b"kept");
             crate::harness::waiting::pause(wait);
@@ -205,7 +212,9 @@ fn a_hundred_sessions_for_one_name_ask_once() {
     let daemon = start(&[&doh(stub.address())[..], &["--workers".to_owned(), "1".to_owned()]].concat(), &[]);
     std::thread::scope(|scope| {
         for _ in 0..100 {
-            scope.spawn(|| connect_through(daemon.address(), (NAME, origin.port())).assert_echo(b"one flight"));
+            scope.spawn(|| {
+                connect_through(daemon.address(), (NAME, origin.port())).assert_echo(b"one flight")
+            });
         }
     });
     let count = stub.asked().iter().filter(|question| question.kind == A).count();
@@ -282,5 +291,7 @@ fn a_changed_hosts_file_is_taken_up_on_sighup() {
     let dead: IpAddr = "127.0.0.1".parse().unwrap();
     std::fs::write(daemon.folder().join("hosts"), format!("{dead} new.test\n")).unwrap();
     daemon.signal(rustix::process::Signal::HUP);
-    crate::harness::eventually("the new name", || reply_to(daemon.address(), ("new.test", origin.port())).code == 0);
+    crate::harness::eventually("the new name", || {
+        reply_to(daemon.address(), ("new.test", origin.port())).code == 0
+    });
 }

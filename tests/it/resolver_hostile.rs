@@ -91,13 +91,16 @@ fn plain_dns_is_asked_where_it_may_be_and_nowhere_else() {
     in_parallel(|&(mood, alone, plain)| {
         let stub = DohStub::start(mood, V4);
         let dns = PlainDns::start(Manner::Answers, &[(NAME, &[V4])]);
-        let daemon = Daemon::with(&["--dns", "auto", "--doh-port", &port(&stub)]).name_server(dns.address()).start();
+        let daemon =
+            Daemon::with(&["--dns", "auto", "--doh-port", &port(&stub)]).name_server(dns.address()).start();
         let started = Instant::now();
         let code = reply_to(daemon.address(), (NAME, origin.port())).code;
         let asked = dns.asked_count() > 0;
         match plain {
             Plain::Asked => assert!(asked && code == 0, "{mood:?}: reply {code}, plain DNS asked: {asked}"),
-            Plain::NotAsked => assert!(!asked && code == alone, "{mood:?}: reply {code}, plain DNS asked: {asked}"),
+            Plain::NotAsked => {
+                assert!(!asked && code == alone, "{mood:?}: reply {code}, plain DNS asked: {asked}")
+            }
             Plain::Either => assert_eq!(code == 0, asked, "{mood:?}: reply {code}, plain DNS asked: {asked}"),
         }
         assert!(started.elapsed() < LOOKUP_LIMIT, "{mood:?} took {:?}", started.elapsed());

@@ -48,7 +48,12 @@ pub(crate) fn pattern(seed: u64, length: usize) -> Vec<u8> {
 /// Says where two byte strings differ first, without printing megabytes.
 pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &str) {
     if let Some(at) = got.iter().zip(expected).position(|(g, e)| g != e) {
-        panic!("{what}: byte {at} of {} is wrong: {:#04x}, expected {:#04x}", got.len(), got[at], expected[at]);
+        panic!(
+            "{what}: byte {at} of {} is wrong: {:#04x}, expected {:#04x}",
+            got.len(),
+            got[at],
+            expected[at]
+        );
     }
     assert_eq!(got.len(), expected.len(), "{what}: the bytes are right, their number is not");
 }

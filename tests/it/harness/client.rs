@@ -171,6 +171,14 @@ impl Client {
         read_to_end(&mut self.stream)
     }
 
+    /// What comes until the end or a short silence, for connections that may live or not.
+    pub(crate) fn read_to_end_or_silence(&mut self) -> Vec<u8> {
+        self.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a time limit");
+        let mut bytes = Vec::new();
+        drop(self.stream.read_to_end(&mut bytes)); // What was read before the error is what is asked for.
+        bytes
+    }
+
     /// Reads to the end and panics unless nothing came before it.
     pub(crate) fn expect_end(&mut self) -> Ending {
         let (bytes, ending) = self.read_to_end();

@@ -126,7 +126,8 @@ impl Daemon {
         let stat = self.proc_file("stat");
         let fields: Vec<&str> = stat.rsplit_once(')').expect("a process name").1.split_whitespace().collect();
         // After the name: state is the first, so utime (14th of all, proc(5)) is the twelfth.
-        let ticks: u64 = fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        let ticks: u64 =
+            fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
@@ -168,7 +169,8 @@ impl Daemon {
         self.process.pid().as_raw_nonzero().get()
     }
 
-    fn proc_file(&self, name: &str) -> String {
+    /// A file of its folder in /proc.
+    pub(crate) fn proc_file(&self, name: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{name}", self.pid())).expect("the daemon runs")
     }
 }
@@ -245,9 +247,8 @@ impl Builder {
         let mut command = self.command();
         match &self.stdout {
             Stdout::Collected | Stdout::Held => command.stdout(Stdio::piped()),
-            Stdout::File(path) => {
-                command.stdout(File::options().append(true).create(true).open(path).expect("a file for its output"))
-            }
+            Stdout::File(path) => command
+                .stdout(File::options().append(true).create(true).open(path).expect("a file for its output")),
         };
         let mut process = Process::start("socks5d", &mut command);
         let collect = matches!(self.stdout, Stdout::Collected);
@@ -263,7 +264,8 @@ impl Builder {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon starts");
-        let ended = look_until(Instant::now() + LIMIT, || child.try_wait().expect("a child can be waited for"));
+        let ended =
+            look_until(Instant::now() + LIMIT, || child.try_wait().expect("a child can be waited for"));
         if ended.is_none() {
             drop(child.kill());
         }
@@ -278,7 +280,13 @@ impl Builder {
             None => Command::new(PROGRAM),
             Some(limit) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string(), PROGRAM]);
+                shell.args([
+                    "-c",
+                    "ulimit -n \"$1\" && shift && exec \"$@\"",
+                    "sh",
+                    &limit.to_string(),
+                    PROGRAM,
+                ]);
                 shell
             }
         };
@@ -315,7 +323,9 @@ fn listeners_of(line: &str) -> Vec<SocketAddr> {
     let list = rest.split(';').next().unwrap_or(rest);
     let addresses: Vec<SocketAddr> = list
         .split(',')
-        .map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{text:?} is no socket address in {line:?}")))
+        .map(|text| {
+            text.trim().parse().unwrap_or_else(|_| panic!("{text:?} is no socket address in {line:?}"))
+        })
         .collect();
     assert!(addresses.iter().all(|address| address.port() != 0), "a port that was chosen: {line}");
     addresses

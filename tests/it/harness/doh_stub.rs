@@ -208,11 +208,13 @@ impl Shared {
             Mood::WrongType => {
                 let page = "<html>Pay</html>";
                 let length = page.len();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n");
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n");
                 stream.write_all(&[head.as_bytes(), page.as_bytes()].concat())?;
             }
             Mood::Status(code) => {
-                stream.write_all(format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+                stream
+                    .write_all(format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
             }
             Mood::Chunked => stream.write_all(&chunked(&honest.encode(), |size| format!("{size:x}")))?,
             Mood::ChunkedWrong => stream.write_all(&chunked(&honest.encode(), |_| "zz".to_owned()))?,
@@ -222,10 +224,14 @@ impl Shared {
                 return self.break_off(mood, &honest, stream).map(|()| false);
             }
             Mood::WrongLength => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nContent-Length: -1\r\n\r\n")?;
+                stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nContent-Length: -1\r\n\r\n",
+                )?;
             }
             Mood::EmptyBody => stream.write_all(&self.http(b""))?,
-            Mood::RandomBody => stream.write_all(&self.http(&super::pattern(u64::from(question.kind), 300)))?,
+            Mood::RandomBody => {
+                stream.write_all(&self.http(&super::pattern(u64::from(question.kind), 300)))?
+            }
             Mood::CompressionLoop
             | Mood::CnameLoop
             | Mood::CountsTooMuch
@@ -244,7 +250,11 @@ impl Shared {
             return response.code(NAME_ERROR).start_of_authority(60);
         }
         let kind = if self.answer.is_ipv4() { A } else { AAAA };
-        if question.kind == kind { response.address(self.answer, self.ttl) } else { response.start_of_authority(60) }
+        if question.kind == kind {
+            response.address(self.answer, self.ttl)
+        } else {
+            response.start_of_authority(60)
+        }
     }
 
     /// Moods whose HTTP is right and whose DNS message is not, or is unusual.
@@ -270,7 +280,9 @@ impl Shared {
                 });
                 responses.encode()
             }
-            Mood::WrongQuestion => Response::to(question).about("other.test").address(self.answer, 60).encode(),
+            Mood::WrongQuestion => {
+                Response::to(question).about("other.test").address(self.answer, 60).encode()
+            }
             Mood::Question => {
                 let mut message = empty.encode();
                 message[2] &= 0x7f; // QR: a query.
@@ -288,13 +300,15 @@ impl Shared {
         match mood {
             Mood::Truncated => stream.write_all(&whole[..whole.len() - 7]),
             Mood::UntilClose => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nConnection: close\r\n\r\n")?;
+                stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nConnection: close\r\n\r\n",
+                )?;
                 stream.write_all(&honest.encode())
             }
             Mood::NotHttp => stream.write_all(b"220 mail.test ESMTP ready\r\n"),
             Mood::ResetsInHead => {
                 stream.write_all(b"HTTP/1.1 200 O")?;
-                socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
+                socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO))
             }
             _ => Ok(()),
         }
@@ -318,13 +332,16 @@ impl Shared {
 
 fn head(length: usize, age: Option<u32>) -> Vec<u8> {
     let age = age.map_or_else(String::new, |age| format!("Age: {age}\r\n"));
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\n{age}Content-Length: {length}\r\n\r\n")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\n{age}Content-Length: {length}\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 fn chunked(body: &[u8], size: impl Fn(usize) -> String) -> Vec<u8> {
     let mut bytes =
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     for chunk in body.chunks(5) {
         bytes.extend(format!("{};why=not\r\n", size(chunk.len())).as_bytes());
         bytes.extend(chunk);
@@ -352,7 +369,8 @@ fn read_request(stream: &mut TcpStream, unread: &mut Vec<u8>) -> std::io::Result
     };
     let head = String::from_utf8_lossy(&unread[..head_length]).into_owned();
     let lower = head.to_ascii_lowercase();
-    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let length =
+        lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
     while unread.len() < head_length + length {
         if !read_more(stream, unread)? {
             return Ok(None);

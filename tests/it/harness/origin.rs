@@ -76,7 +76,8 @@ impl Origin {
     pub(crate) fn source(at: IpAddr, seed: u64, length: usize) -> (Self, Receiver<Arrival>) {
         let (sender, receiver) = channel();
         let origin = Self::serve(at, move |mut stream| {
-            let sent = stream.write_all(&pattern(seed, length)).and_then(|()| stream.shutdown(Shutdown::Write));
+            let sent =
+                stream.write_all(&pattern(seed, length)).and_then(|()| stream.shutdown(Shutdown::Write));
             if sent.is_ok() {
                 drop(sender.send(read_to_end(&mut stream)));
             }

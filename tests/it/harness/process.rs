@@ -85,7 +85,7 @@ impl Drop for Process {
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }
-        drop(kill_process(self.pid(), Signal::TERM)); // It may have ended between the two lines.
+        let _ended_already = kill_process(self.pid(), Signal::TERM);
         let ended = look_until(Instant::now() + PATIENCE, || self.child.try_wait().ok().flatten());
         if ended.is_none() {
             drop(self.child.kill());
@@ -102,7 +102,8 @@ impl Lines {
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n') {
                 let Ok(line) = line else { break };
-                collector.change(|collected| collected.lines.push(String::from_utf8_lossy(&line).into_owned()));
+                collector
+                    .change(|collected| collected.lines.push(String::from_utf8_lossy(&line).into_owned()));
             }
             collector.change(|collected| collected.ended = true);
         });
