@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -74,6 +75,13 @@ enum Slow {
     Origin,
 }
 
+/// How one end reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Fast,
+    Slow,
+}
+
 impl Script {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
@@ -96,6 +104,11 @@ impl Script {
                 _ => Slow::Nobody,
             },
         }
+    }
+
+    /// How this end reads.
+    fn pace(&self, end: Slow) -> Pace {
+        if self.slow == end { Pace::Slow } else { Pace::Fast }
     }
 
     fn resets(&self) -> bool {
@@ -161,7 +174,7 @@ fn read_and_compare(
     stream: &mut TcpStream,
     mut expected: Stream,
     length: usize,
-    slowly: bool,
+    pace: Pace,
     seed: u64,
 ) -> Got {
     let mut rng = Rng::new(seed ^ 0x51_0e);
@@ -169,6 +182,7 @@ fn read_and_compare(
     let mut wanted = buffer.clone();
     let mut total = 0;
     loop {
+        let slowly = pace == Pace::Slow;
         let at_most = if slowly { 1 + rng.below(4096) } else { buffer.len() };
         if slowly && rng.once_in(6) && total < 100_000 {
             pause(Duration::from_millis(1));
@@ -233,9 +247,9 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
         return; // The client says what it saw.
     }
     let script = Script::new(u64::from_be_bytes(seed));
-    let slowly = script.slow == Slow::Origin;
+    let pace = script.pace(Slow::Origin);
     let read = |stream: &mut TcpStream| {
-        read_and_compare(stream, Stream::up(script.seed), script.up_bytes, slowly, script.seed)
+        read_and_compare(stream, Stream::up(script.seed), script.up_bytes, pace, script.seed)
     };
     let write = |stream: &mut TcpStream| {
         // What fails here the other end sees.
@@ -292,9 +306,9 @@ fn play_client(script: &Script, stage: &Stage) -> Result<Got, String> {
     };
     shake_hands(&mut client, script, &to)?;
     let mut stream = client.stream;
-    let slowly = script.slow == Slow::Client;
+    let pace = script.pace(Slow::Client);
     let read = |stream: &mut TcpStream| {
-        read_and_compare(stream, Stream::down(script.seed), script.down_bytes, slowly, script.seed)
+        read_and_compare(stream, Stream::down(script.seed), script.down_bytes, pace, script.seed)
     };
     let write = |stream: &mut TcpStream| {
         drop(write_pieces(stream, Stream::up(script.seed), script.up_bytes, script.seed.rotate_left(1)));
@@ -411,7 +425,10 @@ fn random_sessions_show_no_wrong_byte() {
                         return;
                     }
                     let script = Script::new(first + index);
-                    if let Err(what) = play(&script, &stage, &verdicts) {
+                    // The client's helpers panic; the seed has to be told all the same.
+                    let played = AssertUnwindSafe(|| play(&script, &stage, &verdicts));
+                    let outcome = catch_unwind(played).unwrap_or_else(|_| Err("see above".to_owned()));
+                    if let Err(what) = outcome {
                         let line = format!("SOCKS5D_TEST_SEED={}: {what}\n    {script:?}", script.seed);
                         failures.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                     }
