@@ -1,5 +1,5 @@
-//! The command line: the rows of the [settings table](crate::settings::table) as options, the help text, and each
-//! thing that can be wrong with it as one line.
+//! The command line: the rows of the [settings table](crate::settings::table) as options, the help text, and
+//! each thing that can be wrong with it as one line.
 //!
 //! Reads nothing but the files that are named; what is printed, and where, is for `main`.
 
@@ -43,11 +43,11 @@ pub enum Stream {
     Stderr,
 }
 
-/// Reads the command line `args`, of which the first is the name of the program, and the variables `env`, and then
-/// the files that they name.
+/// Reads the command line `args`, of which the first is the name of the program, and the variables `env`, and
+/// then the files that they name.
 ///
-/// Errors: an [`Exit`] with help, version or one line that names option, variable or file, the value, and what is
-/// allowed; never a password.
+/// Errors: an [`Exit`] with help, version or one line that names option, variable or file, the value, and
+/// what is allowed; never a password.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
     env: impl Iterator<Item = (OsString, OsString)>,
@@ -105,6 +105,7 @@ pub fn command() -> Command {
         .override_usage("socks5d [OPTIONS]")
         .after_help(AFTER_HELP)
         .term_width(HELP_COLUMNS)
+        .next_line_help(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(rows().map(option))
@@ -115,14 +116,18 @@ const AFTER_HELP: &str = "\
 Values:
   TIME is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h.
   SIZE is a number of bytes, or has a unit: 64K, 64KiB, 1M, 1MiB.
-  An option marked ... may be repeated; all but users also take a list with commas.
+  Lists are separated by commas, or their option is repeated.
+  In NAME:PASS the first colon ends the name.
 
-Each option but the last two is also read from the environment, --buffer-size as
-SOCKS5D_BUFFER_SIZE (users one on a line), and, but for --config, from the file
-that --config names, as buffer-size = \"1MiB\". The command line overrides the
-environment, which overrides the file; users of all three are added together.
+Sources:
+  Options are also read from the environment, --buffer-size as
+  SOCKS5D_BUFFER_SIZE (users one on a line; an empty variable says nothing), and
+  from the file that --config names, as buffer-size = \"1MiB\". The command line
+  overrides the environment, which overrides the file; users of all sources are
+  added together. On SIGHUP the files are read again.
 
-Exit status: 0 stopped as asked, 1 cannot run, 2 wrong use.";
+Exit status:
+  0 stopped as asked, 1 cannot run, 2 wrong use.";
 
 /// A row as an option. Every value passes as it is: the settings check it, whatever the source.
 fn option(row: &'static Row) -> Arg {
@@ -146,17 +151,19 @@ fn option(row: &'static Row) -> Arg {
 
 /// The help sentence of a row with its range and default.
 fn help(row: &Row) -> String {
-    let range = if row.is_switch() { None } else { Some(row.range()) };
-    let default = match row.name {
-        // A figure of the machine that printed the text would not hold on the next.
-        "workers" => None,
-        _ => row.default().filter(|_| !row.is_switch()).map(|default| format!("default {default}")),
-    };
-    let facts: Vec<String> = range.into_iter().chain(default).collect();
+    let mut facts = Vec::new();
+    if row.is_value() && !row.is_switch() {
+        facts.push(row.range());
+        // The cores of the machine that printed the text say nothing about the next.
+        facts.extend(row.default().filter(|_| row.name != "workers").map(|text| format!("default {text}")));
+    }
+    if row.is_repeatable() {
+        facts.push("repeatable".to_owned());
+    }
     if facts.is_empty() { row.help.to_owned() } else { format!("{} [{}]", row.help, facts.join("; ")) }
 }
 
-// ---- errors -------------------------------------------------------------------------------------------------
+// ---- errors --------------------------------------------------------------------------------------------
 
 /// What clap refused, in one line.
 fn explain(error: &clap::Error) -> Exit {
@@ -166,8 +173,10 @@ fn explain(error: &clap::Error) -> Exit {
         (ErrorKind::UnknownArgument, Some(argument)) => {
             let hint = context(error, ContextKind::SuggestedArg);
             let hint = hint.map_or_else(String::new, |option| format!("; did you mean {option}?"));
-            Exit::usage(&format!("{}: no such option{hint}", without_password(argument)))
+            let what = if argument.starts_with('-') { "no such option" } else { "an option was expected" };
+            Exit::usage(&format!("{}: {what}{hint}", without_password(argument)))
         }
+        (ErrorKind::TooManyValues, Some(option)) => Exit::usage(&format!("{option}: takes no value")),
         (ErrorKind::InvalidValue, Some(argument)) => Exit::usage(&missing_value(argument)),
         _ => {
             let text = error.render().to_string();
@@ -185,8 +194,8 @@ fn missing_value(argument: &str) -> String {
     format!("{option}: a value is missing{allowed}")
 }
 
-/// An argument that nobody expected may be a user whose option was forgotten: nothing after a colon is repeated,
-/// and nothing that would not stand on one line.
+/// An argument that nobody expected may be a user whose option was forgotten: nothing after a colon is
+/// repeated, and nothing that would not stand on one line.
 fn without_password(argument: &str) -> String {
     let (shown, hidden) = match argument.split_once(':') {
         Some((name, _)) => (name, ":…"),
@@ -200,17 +209,15 @@ fn without_password(argument: &str) -> String {
 const MAX_SHOWN_CHARS: usize = crate::limits::QUOTED_VALUE_CHARS_MAX;
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
-    match error.get(kind)? {
-        ContextValue::String(text) => Some(text),
-        _ => None,
-    }
+    let ContextValue::String(text) = error.get(kind)? else { return None };
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
 
-    use expect_test::{Expect, expect};
+    use expect_test::{Expect, expect, expect_file};
 
     use super::*;
     use crate::settings::{DohMethod, show};
@@ -230,140 +237,9 @@ mod tests {
         let help = exit(&["--help"]);
         assert_eq!((help.code, help.stream), (0, Stream::Stdout));
         assert_eq!(exit(&["-h"]), help);
-        assert!(help.text.lines().all(|line| line.chars().count() <= 100 && !line.ends_with(' ')));
+        assert!(help.text.lines().all(|line| line.chars().count() <= HELP_COLUMNS && !line.ends_with(' ')));
         assert!(rows().all(|row| help.text.contains(&format!("--{}", row.name))));
-        expect![[r#"
-            A SOCKS5 proxy with a built-in DNS-over-HTTP resolver, managed while it runs
-
-            Usage: socks5d [OPTIONS]
-
-            Listening:
-              -l, --socks-addr <ADDRESS>  Listen for SOCKS clients on this address; auto:
-                                          every interface where all must log in, else
-                                          loopback [up to 64 IPv4 or IPv6 addresses, or
-                                          auto; default auto]
-              -p, --socks-port <PORT>     Port of the SOCKS listeners [0 to 65535 (0: the
-                                          kernel chooses); default 1080]
-              -L, --admin-addr <ADDRESS>  Listen for the admin channel on this address [up
-                                          to 64 IPv4 or IPv6 addresses; default
-                                          127.0.0.1,::1]
-              -P, --admin-port <PORT>     Port of the admin channel [0 to 65535 (0: the
-                                          kernel chooses); default 8080]
-
-            Who may connect:
-              -u, --user <NAME:PASS>
-                      A user of the proxy; everybody can read it in the process list, so
-                      prefer --users-file [NAME:PASS, each of 1 to 255 octets]
-              -a, --admin <NAME:PASS>
-                      An administrator, for the admin channel only; with --user as well, for
-                      both [NAME:PASS, each of 1 to 255 octets]
-                  --users-file <FILE>
-                      Read users from this file, which only its owner may be able to read:
-                      lines NAME:PASS or NAME:PASS:admin (for both doors), and # comments
-                      [the path of a file that can be read]
-                  --auth <WORD>
-                      Who must log in; auto: everybody once there are users, nobody before
-                      [auto, required, optional or none; default auto]
-                  --deny-private[=<true|false>]
-                      Refuse destinations that are not public: loopback, private and
-                      link-local networks, multicast
-
-            Names:
-                  --dns <WORD>
-                      Who is asked; auto: the relay, plain DNS while it does not answer.
-                      Naming a relay (--doh-ip, --doh-host or --doh-path) makes it doh
-                      [auto, doh or system; default auto]
-                  --doh-ip <ADDRESS>
-                      Address of the DNS-over-HTTP relay [an IPv4 or IPv6 address; default
-                      127.0.0.1]
-                  --doh-port <PORT>
-                      Port of the relay [1 to 65535; default 8053]
-                  --doh-host <HOST>
-                      What the relay is called in the Host field [a host name or an address,
-                      with a port if need be, at most 261 octets; default localhost]
-                  --doh-path <PATH>
-                      Path of the relay [a slash, then visible ASCII without ? and #, at
-                      most 1024 octets; default /dns-query]
-                  --doh-query <QUERY>
-                      What stands between path and message in a GET [nothing, or ? and
-                      visible ASCII without #, at most 1024 octets; default ?dns=]
-                  --doh-method-post[=<true|false>]
-                      Ask the relay with POST instead of GET
-
-            Sessions:
-                  --buffer-size <SIZE>
-                      I/O buffer: the most that one read takes [512 B to 16 MiB; default 256
-                      KiB]
-                  --max-sessions <COUNT>
-                      Sessions at once; above, new ones wait to be accepted. auto: as many
-                      as descriptors allow [1 to 4194304, or auto; default auto]
-                  --max-sessions-per-source <COUNT>
-                      Sessions at once from one address; further ones are closed [1 to
-                      4194304, or off; default off]
-                  --bind-outgoing <ADDRESS>
-                      Connect to origins from this address; auto: the kernel chooses [at
-                      most one IPv4 and one IPv6 address, or auto; default auto]
-                  --dissector <WORD>
-                      What is done with credentials that pass in clear [only off; default
-                      off]
-              -N, --no-dissectors[=<true|false>]
-                      The same as --dissector off
-
-            Time limits:
-                  --idle-timeout <TIME>
-                      Close a session after this long without a byte either way [100 ms to
-                      86400 s, or off; default 300 s]
-              -D, --no-idle-timeout[=<true|false>]
-                      The same as --idle-timeout off
-                  --handshake-timeout <TIME>
-                      From accepting a client to the last byte of its request [100 ms to 600
-                      s; default 10 s]
-                  --connect-timeout <TIME>
-                      One attempt to connect to one address of an origin [100 ms to 30 s;
-                      default 10 s]
-                  --half-closed-timeout <TIME>
-                      Close a session of which one side has finished after this long without
-                      a byte [100 ms to 86400 s; default 60 s]
-                  --poll-timeout <TIME>
-                      Longest sleep of a worker for which nothing happens [1 s to 255 s;
-                      default 10 s]
-                  --drain-timeout <TIME>
-                      How long sessions may go on after the first SIGTERM or SIGINT [0 s to
-                      3600 s; default 10 s]
-
-            Logs:
-                  --access-log <TARGET>  Where a line for each session goes; a file is
-                                         opened again on SIGHUP [the path of a file, stdout
-                                         or off; default stdout]
-                  --log-format <WORD>    Form of those lines; tab: when the reply is sent,
-                                         json: when the session ends [tab or json; default
-                                         tab]
-                  --log-level <WORD>     Most detailed diagnostics on standard error [error,
-                                         warn, info, debug, trace or off; default info]
-
-            The daemon:
-                  --workers <COUNT>  Worker threads; one for each usable core by default [1
-                                     to 1024]
-                  --config <FILE>    Read settings from this TOML file; its keys are the
-                                     long options without dashes before them [the path of a
-                                     file that can be read]
-              -v, --version          Print the version
-              -h, --help             Print this text
-
-            Values:
-              TIME is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h.
-              SIZE is a number of bytes, or has a unit: 64K, 64KiB, 1M, 1MiB.
-              An option marked ... may be repeated; all but users also take a list with
-              commas.
-
-            Each option but the last two is also read from the environment, --buffer-size as
-            SOCKS5D_BUFFER_SIZE (users one on a line), and, but for --config, from the file
-            that --config names, as buffer-size = "1MiB". The command line overrides the
-            environment, which overrides the file; users of all three are added together.
-
-            Exit status: 0 stopped as asked, 1 cannot run, 2 wrong use.
-        "#]]
-        .assert_eq(&help.text);
+        expect_file!["help.txt"].assert_eq(&help.text);
     }
 
     #[test]
@@ -373,19 +249,21 @@ mod tests {
         assert_eq!(exit(&["--version"]), version);
     }
 
+    /// Each command line must end in one line on standard error, without a password.
+    fn check_refused(lines: &[&[&str]], expected: &Expect) {
+        let lines = lines.iter().map(|args| {
+            let exit = exit(args);
+            assert_eq!((exit.code, exit.stream), (2, Stream::Stderr), "{args:?}");
+            assert_eq!(exit.text.matches('\n').count(), 1, "{args:?}");
+            assert!(!exit.text.contains("hunter2"), "{args:?}");
+            exit.text
+        });
+        expected.assert_eq(&lines.collect::<String>());
+    }
+
     #[test]
-    fn what_is_wrong_is_one_line_on_standard_error() {
-        let check = |lines: &[&[&str]], expected: &Expect| {
-            let lines = lines.iter().map(|args| {
-                let exit = exit(args);
-                assert_eq!((exit.code, exit.stream), (2, Stream::Stderr), "{args:?}");
-                assert_eq!(exit.text.matches('\n').count(), 1, "{args:?}");
-                assert!(!exit.text.contains("hunter2"), "{args:?}");
-                exit.text
-            });
-            expected.assert_eq(&lines.collect::<String>());
-        };
-        check(
+    fn a_bad_value_is_one_line_with_option_value_and_what_is_allowed() {
+        check_refused(
             &[
                 &["--buffer-size", "12"],
                 &["--buffer-size=12MB"],
@@ -419,7 +297,11 @@ mod tests {
                 socks5d: --user: an empty password is not allowed: NAME:PASS, each of 1 to 255 octets
             "#]],
         );
-        check(
+    }
+
+    #[test]
+    fn arguments_that_are_no_options_are_one_line_without_passwords() {
+        check_refused(
             &[
                 &["--bufer-size", "12"],
                 &["--bufer-size=12"],
@@ -442,16 +324,16 @@ mod tests {
                 socks5d: --bufer-size: no such option; did you mean --buffer-size?
                 socks5d: --hunger: no such option; did you mean --user?
                 socks5d: -x: no such option
-                socks5d: "alice:…": no such option
+                socks5d: "alice:…": an option was expected
                 socks5d: --usr: no such option; did you mean --user?
                 socks5d: --user: a value is missing: NAME:PASS, each of 1 to 255 octets
-                socks5d: "a\nb": no such option
+                socks5d: "a\nb": an option was expected
                 socks5d: --buffer-size: a value is missing: 512 B to 16 MiB
                 socks5d: --socks-port: a value is missing: 0 to 65535 (0: the kernel chooses)
                 socks5d: --workers: a value is missing: 1 to 1024
                 socks5d: --user: a value is missing: NAME:PASS, each of 1 to 255 octets
-                socks5d: unexpected value 'no' for '--help' found; no more were expected
-                socks5d: "x": no such option
+                socks5d: --help: takes no value
+                socks5d: "x": an option was expected
                 socks5d: -: no such option
             "#]],
         );
@@ -481,7 +363,7 @@ mod tests {
             socks5d: --socks-port: "\xff" is not allowed: 0 to 65535 (0: the kernel chooses)
             socks5d: --�: no such option
             socks5d: -�: no such option
-            socks5d: "�": no such option
+            socks5d: "�": an option was expected
             socks5d: --doh-host: "\xe9" is not allowed: a host name or an address, with a port if need be, at most 261 octets
         "#]].assert_eq(&lines);
     }

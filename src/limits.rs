@@ -10,8 +10,8 @@ use std::time::Duration;
 pub const ADDRESSES_PER_SETTING_MAX: usize = 64;
 const _: () = assert!(2 * ADDRESSES_PER_SETTING_MAX < u16::MAX as usize);
 
-/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs memory
-/// without any gain in speed. A whole request fits the smallest.
+/// I/O buffers that an operator may choose. Below, system calls outweigh bytes; above, a slow reader costs
+/// memory without any gain in speed. A whole request fits the smallest.
 pub const BUFFER_BYTES_MIN: usize = 512;
 /// See [`BUFFER_BYTES_MIN`].
 pub const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -79,7 +79,8 @@ pub const METHODS_BYTES_MAX: usize = 2 + 255;
 /// What a client may send ahead of the reply, kept for the origin. Past it reading stops until the origin
 /// is connected; the whole dialogue of a client that pipelines fits, with room for a TLS client hello.
 pub const EARLY_BYTES_MAX: usize = 16 * 1024;
-const _: () = assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
+const _: () =
+    assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
 
 /// Addresses of one name that are tried, families interleaved (RFC 8305 §4); the rest is ignored.
 pub const CANDIDATES_MAX: usize = 8;
@@ -92,6 +93,9 @@ pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// All attempts of one session together.
 pub const CONNECT_TOTAL_MAX: Duration = Duration::from_secs(30);
+
+/// Reads from a client in one turn of its handshake: whoever sends without end does not hold up the others.
+pub const HANDSHAKE_READS_PER_TURN: usize = 16;
 
 /// How long a session that was answered with a failure may take to read the answer.
 pub const CLOSING_LINGER: Duration = Duration::from_secs(2);
@@ -252,6 +256,9 @@ pub const ACCESS_LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of diagnostics waiting for standard error; more are dropped and counted.
 pub const DIAGNOSTICS_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long access lines may wait in a worker's batch: waking the writer costs more than writing a line.
+pub const ACCESS_LOG_LINGER: Duration = Duration::from_millis(10);
+
 /// Size at which a worker hands its access lines over before its turn ends.
 pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
 const _: () = assert!(ACCESS_LOG_BATCH_BYTES * 16 <= ACCESS_LOG_QUEUE_BYTES_MAX, "one batch is a small part");
@@ -264,3 +271,53 @@ pub const LOG_BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
 /// How long shutdown waits for the log writers.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
+
+// ---- moving bytes ---------------------------------------------------------------------------------------
+
+/// Bytes a direction moves in one turn, whatever the buffer size: few enough that a download does not hold
+/// up the other sessions of its worker for long, enough that the turn's own cost does not show.
+pub const TURN_BYTES_MIN: usize = 64 * 1024;
+/// See [`TURN_BYTES_MIN`].
+pub const TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that the sessions of a worker hold for slow readers at full buffer size. Past it they read in
+/// pieces of [`HELD_BYTES_MIN`].
+pub const HELD_BYTES_PER_WORKER_MAX: usize = 64 * 1024 * 1024;
+/// See [`HELD_BYTES_PER_WORKER_MAX`]: more than one segment, so that reading in pieces stays useful.
+pub const HELD_BYTES_MIN: usize = 2048;
+
+/// Bytes of a session after which its user's statistics are brought up to date: they are shared between
+/// workers, so not with every byte.
+pub const REPORT_BYTES: u64 = 64 * 1024;
+
+/// Empty chunks that a worker keeps for reuse.
+pub const CHUNKS_POOLED_MAX: usize = 16;
+
+/// Pipes of a worker, in use and kept. Two descriptors each, counted into the reserve.
+pub const PIPES_PER_WORKER_MAX: usize = 64;
+
+// ---- listening ------------------------------------------------------------------------------------------
+
+/// Connections waiting to be accepted; the kernel's somaxconn caps it.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// How long a worker that stopped accepting for want of descriptors waits before it tries again, when no
+/// session of its own ends before.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Sources whose sessions are counted at once.
+pub const SOURCES_SHARDS: usize = 64;
+
+/// Longest path of a file (PATH_MAX, with its zero).
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Largest hosts file or resolv.conf that is read.
+pub const SYSTEM_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Descriptors of a session: client and origin.
+pub const DESCRIPTORS_PER_SESSION: usize = 2;
+
+/// Descriptors of a worker besides its sessions': poll and waker, pipes, connections and sockets of its
+/// resolver, and attempts beside each other (RFC 8305).
+pub const DESCRIPTORS_PER_WORKER: usize =
+    4 + 2 * PIPES_PER_WORKER_MAX + RELAY_CONNECTIONS_PER_WORKER + PLAIN_SOCKETS_PER_WORKER + 64;

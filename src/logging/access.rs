@@ -43,7 +43,13 @@ impl AccessSink {
         }
     }
 
-    /// Hands the batch over: once a turn. Gives the lines that were lost since the last call, by this worker
+    /// Whether lines wait in the batch.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        self.batch_lines > 0
+    }
+
+    /// Hands the batch over, which wakes the writer: once in a while rather than for each line. Gives the lines that were lost since the last call, by this worker
     /// for want of room or by the writer after it had taken them; each lost line is told to one worker.
     pub fn flush(&mut self) -> u64 {
         if self.batch_lines > 0 {

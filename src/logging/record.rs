@@ -15,6 +15,8 @@ pub enum Destination<'a> {
     Name(&'a [u8]),
     /// An address.
     Address(IpAddr),
+    /// The session ended before it asked.
+    Unknown,
 }
 
 /// Why a session ended. The text form is lower-case words joined by `-`.
@@ -91,8 +93,8 @@ pub struct AccessRecord<'a> {
     pub destination: Destination<'a>,
     /// The destination's port.
     pub port: u16,
-    /// The reply's code (RFC 1928 §6); 0 is success.
-    pub reply: u8,
+    /// The reply's code (RFC 1928 §6); 0 is success. `None`: the session ended before there was one.
+    pub reply: Option<u8>,
     /// The address that was connected to.
     pub resolved: Option<SocketAddr>,
     /// Payload from client to origin, bytes.
@@ -120,7 +122,8 @@ impl AccessRecord<'_> {
     }
 
     /// Shape: `TIME USER A SOURCE PORT DESTINATION PORT REPLY`, separated by tabs; ports and reply decimal.
-    /// User and destination are escaped so that they hold no tab and no line end.
+    /// User and destination are escaped so that they hold no tab and no line end. What is unknown is `-`: a
+    /// line is due when a reply was sent, but a caller may be wrong.
     fn write_tab(&self, timestamps: &mut Timestamps, out: &mut Vec<u8>) {
         timestamps.write(self.time, out);
         out.push(b'\t');
@@ -129,8 +132,13 @@ impl AccessRecord<'_> {
         match self.destination {
             Destination::Name(name) => put_escaped(out, name),
             Destination::Address(address) => put(out, format_args!("{address}")),
+            Destination::Unknown => out.push(b'-'),
         }
-        put(out, format_args!("\t{}\t{}", self.port, self.reply));
+        put(out, format_args!("\t{}\t", self.port));
+        match self.reply {
+            Some(reply) => put(out, format_args!("{reply}")),
+            None => out.push(b'-'),
+        }
     }
 
     /// Shape: one flat object; every key is always there, `null` where nothing is known, except `user_hex`
@@ -158,19 +166,18 @@ impl AccessRecord<'_> {
         match self.destination {
             Destination::Name(name) => put_json_octets(out, "destination", name),
             Destination::Address(address) => put(out, format_args!(",\"destination\":\"{address}\"")),
+            Destination::Unknown => out.extend_from_slice(b",\"destination\":null"),
         }
         put(out, format_args!(",\"destination_port\":{}", self.port));
         match self.resolved {
             Some(origin) => put(out, format_args!(",\"resolved_address\":\"{}\"", origin.ip())),
             None => out.extend_from_slice(b",\"resolved_address\":null"),
         }
-        put(
-            out,
-            format_args!(
-                ",\"reply\":{},\"bytes_up\":{},\"bytes_down\":{}",
-                self.reply, self.bytes_up, self.bytes_down
-            ),
-        );
+        match self.reply {
+            Some(reply) => put(out, format_args!(",\"reply\":{reply}")),
+            None => out.extend_from_slice(b",\"reply\":null"),
+        }
+        put(out, format_args!(",\"bytes_up\":{},\"bytes_down\":{}", self.bytes_up, self.bytes_down));
         put_json_millis(out, "duration_ms", Some(self.duration));
         put_json_millis(out, "dns_ms", self.dns);
         put_json_millis(out, "connect_ms", self.connect);
@@ -234,7 +241,7 @@ pub(super) mod tests {
             command: 1,
             destination: Destination::Name(b"www.example.org"),
             port: 443,
-            reply: 0,
+            reply: Some(0),
             resolved: Some("[2001:db8::1]:443".parse().unwrap()),
             bytes_up: 517,
             bytes_down: u64::MAX,
@@ -265,7 +272,7 @@ pub(super) mod tests {
             user: b"a\tA\n\\\xff",
             client: "[::ffff:192.0.2.7]:1".parse().unwrap(),
             destination: Destination::Name(b"x\r\ny"),
-            reply: 4,
+            reply: Some(4),
             ..record()
         };
         expect![[r#"

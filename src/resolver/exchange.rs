@@ -130,12 +130,11 @@ pub fn check(question: &Question, message: &[u8]) -> Result<Reply, CheckError> {
     let asked = WireName::from_domain(&question.name);
     check_header(question, &asked, &header, &mut decoder)?;
     let metadata = header.metadata;
-    match metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain if metadata.truncation => {
-            return Err(CheckError::Truncated);
-        }
-        ResponseCode::NoError | ResponseCode::NXDomain => {}
-        other => return Ok(Reply::ServerFailure { rcode: other.into() }),
+    if !answers_the_name(metadata.response_code) {
+        return Ok(Reply::ServerFailure { rcode: metadata.response_code.into() });
+    }
+    if metadata.truncation {
+        return Err(CheckError::Truncated);
     }
 
     let records = Records::read(&mut decoder, &header, question.family)?;

@@ -1,69 +1,27 @@
-//! The look-ups of one worker: who waits for what, where each question is now, and where it goes next.
+//! The look-ups of one worker: who waits for what, and where each question goes next.
 //!
-//! A look-up is one name and family, however many sessions wait for it. It waits for a socket, asks the relay,
-//! waits again, asks plain servers; each stage has one timer. Only this file decides which stage follows;
-//! [`super::pool`] moves its bytes.
+//! A look-up waits for a socket, asks the relay, waits again, asks plain servers. Only this file decides which
+//! stage follows; [`super::table`] keeps the look-ups, [`super::pool`] moves their bytes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
-use slab::Slab;
 
 use super::cache::{Cache, CacheEntryView, Freshness, Inserted, Source};
 use super::exchange::{Question, Reply};
 use super::health::{Attempt, Route, Switch};
 use super::http::{Response, Template, Verdict};
 use super::plain::Rotation;
-use super::pool::{AskError, Connection, Happened, Pool, RelayFault, SocketKey};
+use super::pool::{AskError, Connection, Happened, Pool, RelayFault};
+use super::table::{LookupKey, Stage, Table, Transport};
 use super::{Answer, Config, DomainName, Family, Outcome, Shared, Waiter};
 use crate::limits::{
     CACHE_FAILURE_TTL, LOOKUP_TIME_MAX, LOOKUPS_PER_WORKER_MAX, PLAIN_SILENCE_MAX, RELAY_SILENCE_MAX,
 };
 use crate::metrics::{Counter, Counters, Gauge};
 use crate::settings::DnsMode;
-
-/// Which look-up is meant; one that has ended is not taken for the one in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LookupKey {
-    place: usize,
-    serial: u64,
-}
-
-/// A question under way.
-#[derive(Debug)]
-struct Lookup {
-    serial: u64,
-    name: DomainName,
-    family: Family,
-    /// Some may have gone; who still waits is in [`Resolver::waiting`].
-    waiters: Vec<Waiter>,
-    waiting_count: usize,
-    deadline: Instant,
-    timer: Instant,
-    stage: Stage,
-}
-
-/// Where a question is.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// In the queue for a connection to the relay.
-    WaitingForRelay(Connection),
-    /// Sent to the relay.
-    AskingRelay(SocketKey, Attempt),
-    /// In the queue for a socket to a plain server.
-    WaitingForPlain(Rotation, Transport),
-    /// Sent to a plain server, in that epoch of the relay's health.
-    AskingPlain(SocketKey, Rotation, u64),
-}
-
-/// How a plain server is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
-    Datagram,
-    Stream,
-}
 
 /// The resolver of one worker. The worker calls it with events and deadlines, and drains
 /// [`Resolver::next_answer`] after each call.
@@ -74,16 +32,12 @@ pub struct Resolver {
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     cache: Cache,
-    lookups: Slab<Lookup>,
-    next_serial: u64,
-    /// Look-ups under way by what they ask, by family.
-    under_way: [HashMap<DomainName, LookupKey>; 2],
+    lookups: Table,
     waiting: HashMap<(Waiter, Family), LookupKey>,
     /// Look-ups for which there was no connection to the relay; may hold keys of some that have ended.
     relay_queue: VecDeque<LookupKey>,
     /// The same for sockets to plain servers.
     plain_queue: VecDeque<LookupKey>,
-    timers: BTreeSet<(Instant, usize)>,
     pool: Pool,
     answers: VecDeque<Answer>,
 }
@@ -99,13 +53,10 @@ impl Resolver {
             template,
             shared,
             cache: Cache::default(),
-            lookups: Slab::new(),
-            next_serial: 0,
-            under_way: [HashMap::new(), HashMap::new()],
+            lookups: Table::default(),
             waiting: HashMap::new(),
             relay_queue: VecDeque::new(),
             plain_queue: VecDeque::new(),
-            timers: BTreeSet::new(),
             pool: Pool::new(Arc::clone(&counters)),
             answers: VecDeque::new(),
             counters,
@@ -128,8 +79,7 @@ impl Resolver {
             return;
         }
         self.counters.count(Counter::DnsCacheMisses);
-        let key = self.under_way.get(family as usize).and_then(|by_name| by_name.get(name)).copied();
-        if let Some(key) = key {
+        if let Some(key) = self.lookups.under_way(name, family) {
             self.counters.count(Counter::DnsJoined);
             self.join(key, waiter);
             return;
@@ -140,8 +90,10 @@ impl Resolver {
             self.answers.push_back(Answer { waiter, family, outcome });
             return;
         }
-        let key = self.begin(name, family, now);
+        let key = self.lookups.begin(name, family, now + LOOKUP_TIME_MAX);
+        self.counters.set(Gauge::DnsLookupsCurrent, gauge(self.lookups.len()));
         self.join(key, waiter);
+        self.route(key, now);
         self.pump(now, registry);
     }
 
@@ -166,20 +118,14 @@ impl Resolver {
     /// When [`Resolver::on_deadline`] wants to be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|&(timer, _)| timer);
-        [timer, self.pool.deadline()].into_iter().flatten().min()
+        [self.lookups.deadline(), self.pool.deadline()].into_iter().flatten().min()
     }
 
     /// Handles everything whose time has come.
     pub fn on_deadline(&mut self, now: Instant, registry: &Registry) {
         self.pool.on_deadline(now);
-        while let Some(&(timer, place)) = self.timers.first()
-            && timer <= now
-        {
-            self.timers.pop_first();
-            if let Some(serial) = self.lookups.get(place).map(|lookup| lookup.serial) {
-                self.expire(LookupKey { place, serial }, now);
-            }
+        while let Some(key) = self.lookups.pop_due(now) {
+            self.expire(key, now);
         }
         self.pump(now, registry);
     }
@@ -214,8 +160,7 @@ impl Resolver {
         self.pool.close_kept();
         self.relay_queue.clear();
         self.plain_queue.clear();
-        let keys: Vec<_> = self.keys().collect();
-        for key in keys {
+        for key in self.lookups.keys() {
             self.release_socket(key, now);
             self.route(key, now);
         }
@@ -251,7 +196,7 @@ impl Resolver {
     }
 
     fn join(&mut self, key: LookupKey, waiter: Waiter) {
-        let Some(lookup) = self.lookups.get_mut(key.place) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let family = lookup.family;
         // Those who have gone leave their place behind; it is taken back before the list doubles.
         if lookup.waiters.len() > 2 * lookup.waiting_count + 16 {
@@ -266,45 +211,13 @@ impl Resolver {
     }
 
     fn leave(&mut self, key: LookupKey, family: Family) {
-        if let Some(lookup) = self.lookup(key) {
+        if let Some(lookup) = self.lookups.get_mut(key) {
             debug_assert_eq!(lookup.family, family, "a waiter's family is that of its look-up");
             lookup.waiting_count = lookup.waiting_count.saturating_sub(1);
         }
     }
 
     // ---- a look-up's stages ----
-
-    fn keys(&self) -> impl Iterator<Item = LookupKey> {
-        self.lookups.iter().map(|(place, lookup)| LookupKey { place, serial: lookup.serial })
-    }
-
-    fn lookup(&mut self, key: LookupKey) -> Option<&mut Lookup> {
-        self.lookups.get_mut(key.place).filter(|lookup| lookup.serial == key.serial)
-    }
-
-    fn begin(&mut self, name: &DomainName, family: Family, now: Instant) -> LookupKey {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let deadline = now + LOOKUP_TIME_MAX;
-        let place = self.lookups.insert(Lookup {
-            serial,
-            name: name.clone(),
-            family,
-            waiters: Vec::with_capacity(1),
-            waiting_count: 0,
-            deadline,
-            timer: deadline,
-            stage: Stage::WaitingForRelay(Connection::Any),
-        });
-        let key = LookupKey { place, serial };
-        self.timers.insert((deadline, place));
-        if let Some(by_name) = self.under_way.get_mut(family as usize) {
-            by_name.insert(name.clone(), key);
-        }
-        self.counters.set(Gauge::DnsLookupsCurrent, gauge(self.lookups.len()));
-        self.route(key, now);
-        key
-    }
 
     /// Puts a look-up into the queue of those whom its mode asks first.
     fn route(&mut self, key: LookupKey, now: Instant) {
@@ -334,13 +247,7 @@ impl Resolver {
             Stage::WaitingForPlain(..) => LOOKUP_TIME_MAX,
             Stage::AskingPlain(..) => PLAIN_SILENCE_MAX,
         };
-        let Some(lookup) = self.lookup(key) else { return };
-        lookup.stage = stage;
-        let before = lookup.timer;
-        lookup.timer = lookup.deadline.min(now + patience);
-        let after = lookup.timer;
-        self.timers.remove(&(before, key.place));
-        self.timers.insert((after, key.place));
+        self.lookups.enter(key, stage, now + patience);
     }
 
     /// Sends what waits for sockets as far as there are any.
@@ -357,7 +264,10 @@ impl Resolver {
     /// Those that left it by their timer go first, so that the queue is never longer than what waits.
     fn next_for_relay(&mut self) -> Option<LookupKey> {
         while let Some(&key) = self.relay_queue.front()
-            && !self.lookup(key).is_some_and(|lookup| matches!(lookup.stage, Stage::WaitingForRelay(_)))
+            && !self
+                .lookups
+                .get_mut(key)
+                .is_some_and(|lookup| matches!(lookup.stage, Stage::WaitingForRelay(_)))
         {
             self.relay_queue.pop_front();
         }
@@ -371,7 +281,10 @@ impl Resolver {
 
     fn next_for_plain(&mut self) -> Option<LookupKey> {
         while let Some(&key) = self.plain_queue.front()
-            && !self.lookup(key).is_some_and(|lookup| matches!(lookup.stage, Stage::WaitingForPlain(..)))
+            && !self
+                .lookups
+                .get_mut(key)
+                .is_some_and(|lookup| matches!(lookup.stage, Stage::WaitingForPlain(..)))
         {
             self.plain_queue.pop_front();
         }
@@ -380,7 +293,7 @@ impl Resolver {
     }
 
     fn ask_relay(&mut self, key: LookupKey, now: Instant, registry: &Registry) {
-        let Some(lookup) = self.lookup(key) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let Stage::WaitingForRelay(connection) = lookup.stage else { return };
         if lookup.waiting_count == 0 {
             self.finish(key, Outcome::Failed, None, now);
@@ -413,7 +326,7 @@ impl Resolver {
     }
 
     fn ask_plain(&mut self, key: LookupKey, now: Instant, registry: &Registry) {
-        let Some(lookup) = self.lookup(key) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let Stage::WaitingForPlain(mut rotation, mut transport) = lookup.stage else { return };
         if lookup.waiting_count == 0 {
             self.finish(key, Outcome::Failed, None, now);
@@ -447,7 +360,7 @@ impl Resolver {
     // ---- what became of a question ----
 
     fn advance(&mut self, key: LookupKey, happened: Happened, now: Instant) {
-        let Some(stage) = self.lookup(key).map(|lookup| lookup.stage) else { return };
+        let Some(stage) = self.lookups.get_mut(key).map(|lookup| lookup.stage) else { return };
         match (stage, happened) {
             (Stage::AskingRelay(_, attempt), Happened::Response(response)) => {
                 self.relay_responded(key, attempt, &response, now);
@@ -483,7 +396,7 @@ impl Resolver {
     }
 
     fn relay_responded(&mut self, key: LookupKey, attempt: Attempt, response: &Response, now: Instant) {
-        let Some(lookup) = self.lookup(key) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let question = Question { name: lookup.name.clone(), family: lookup.family, id: 0 };
         let verdict = response.judge(&question);
         match &verdict {
@@ -581,10 +494,10 @@ impl Resolver {
 
     /// The timer of the look-up's stage, or of the look-up itself, has come.
     fn expire(&mut self, key: LookupKey, now: Instant) {
-        let Some(lookup) = self.lookup(key) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let (stage, is_over) = (lookup.stage, now >= lookup.deadline);
-        self.counters.count(Counter::DnsTimeout);
         if is_over {
+            self.counters.count(Counter::DnsTimeout);
             self.release_socket(key, now);
             return self.fail(key, now);
         }
@@ -596,6 +509,7 @@ impl Resolver {
                 self.relay_failed(key, attempt, &RelayFault::Silence, now);
             }
             Stage::AskingPlain(socket, mut rotation, _) => {
+                self.counters.count(Counter::DnsTimeout);
                 self.pool.close(socket);
                 rotation.skip();
                 self.ask_next_server(key, rotation, now);
@@ -617,7 +531,7 @@ impl Resolver {
 
     /// Nobody could say: what the cache has past its time, or the failure itself for a moment.
     fn fail(&mut self, key: LookupKey, now: Instant) {
-        let Some(lookup) = self.lookup(key) else { return };
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
         let (name, family) = (lookup.name.clone(), lookup.family);
         match self.revive(&name, family, now) {
             Some(outcome) => self.finish(key, outcome, None, now),
@@ -630,14 +544,7 @@ impl Resolver {
 
     /// Ends a look-up: fills the cache where there is something to keep, and answers who still waits.
     fn finish(&mut self, key: LookupKey, outcome: Outcome, keep: Option<(Source, Duration)>, now: Instant) {
-        if self.lookup(key).is_none() {
-            return;
-        }
-        let lookup = self.lookups.remove(key.place);
-        self.timers.remove(&(lookup.timer, key.place));
-        if let Some(by_name) = self.under_way.get_mut(lookup.family as usize) {
-            by_name.remove(&lookup.name);
-        }
+        let Some(lookup) = self.lookups.remove(key) else { return };
         if let Some((source, ttl)) = keep {
             match self.cache.insert(&lookup.name, lookup.family, outcome.clone(), source, ttl, now) {
                 Inserted::Alone => {}
@@ -658,7 +565,7 @@ impl Resolver {
 
     /// Closes the socket of a look-up whose question is given up.
     fn release_socket(&mut self, key: LookupKey, now: Instant) {
-        match self.lookup(key).map(|lookup| lookup.stage) {
+        match self.lookups.get_mut(key).map(|lookup| lookup.stage) {
             Some(Stage::AskingRelay(socket, attempt)) => {
                 self.pool.close(socket);
                 self.abandon(attempt, now);
@@ -690,5 +597,7 @@ fn gauge(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod stub;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! One [`Resolver`] for each worker, driven by the worker's loop; it never blocks. What workers share is in
 //! [`Shared`]: the hosts table, and whether the relay is up. A question goes
 //! `hosts ► cache ► look-up under way ► relay (exchange in http) ► plain DNS (exchange in plain)`;
-//! `lookups` holds these transitions, `pool` the sockets, everything else is pure.
+//! `lookups` holds these transitions, `table` the look-ups, `pool` the sockets, everything else is pure.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub mod hosts;
 pub mod cache;
 
 mod lookups;
+
+mod table;
 
 pub mod health;
 

@@ -18,8 +18,8 @@ use slab::Slab;
 
 use super::exchange::{self, Question, Reply};
 use super::http::{HttpError, Parser, Response, Reuse, Template};
-use super::lookups::LookupKey;
 use super::plain::{self, Datagram, StreamReader};
+use super::table::LookupKey;
 use crate::limits::{
     DNS_MESSAGE_BYTES_MAX, LOOKUPS_PER_WORKER_MAX, PLAIN_SOCKETS_PER_WORKER, PLAIN_WRONG_DATAGRAMS_MAX,
     RELAY_CONNECTIONS_PER_WORKER, RELAY_IDLE_MAX,
@@ -543,5 +543,66 @@ impl Pool {
             self.kept.retain(|&(kept, _)| kept != key);
             self.close(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use mio::Poll;
+
+    use super::super::table::Table;
+    use super::super::{DomainName, Family};
+    use super::*;
+
+    #[test]
+    fn a_token_names_place_and_generation_under_the_resolvers_two_bits() {
+        for (place, generation) in [(0, 0), (1, 2), (PLACE_MASK, GENERATION_MASK)] {
+            let key = SocketKey { place, generation };
+            assert_eq!(key.token().0 >> 62, 1);
+            assert_eq!(SocketKey::from_token(key.token()), key);
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_closed_socket_does_not_reach_the_one_in_its_place() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = server.local_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        let name = DomainName::parse(b"host.example").unwrap();
+        let owner = Table::default().begin(&name, Family::V4, Instant::now());
+        let question = Question { name, family: Family::V4, id: 0 };
+        let template = Template::new(crate::settings::DohMethod::Get, "h", "/", "?");
+        let mut pool = Pool::new(Arc::default());
+        let ask = |pool: &mut Pool| {
+            pool.ask_relay(relay, &template, &question, Connection::Any, owner, poll.registry()).unwrap()
+        };
+        let first = ask(&mut pool);
+        pool.close(first);
+        let second = ask(&mut pool);
+        assert_eq!(first.place, second.place);
+        // The server closes the second connection: its own event would report that.
+        drop(server.accept().unwrap());
+        drop(server.accept().unwrap());
+        assert!(pool.on_event(first.token(), Instant::now()).is_none());
+        pool.close(first);
+        assert_eq!(pool.relay_count, 1);
+        let happened = loop {
+            if let Some((_, happened)) = pool.on_event(second.token(), Instant::now()) {
+                break happened;
+            }
+        };
+        assert!(matches!(happened, Happened::RelayFault(RelayFault::Broken(_) | RelayFault::Http(_))));
+        assert_eq!((pool.relay_count, pool.sockets.len()), (0, 0));
+    }
+
+    #[test]
+    fn want_of_descriptors_is_told_from_a_peer_that_is_not_there() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(matches!(AskError::from(io::Error::from(errno)), AskError::Exhausted), "{errno}");
+        }
+        let refused = AskError::from(io::Error::from(Errno::CONNREFUSED));
+        assert!(matches!(refused, AskError::Unreachable(_)));
     }
 }

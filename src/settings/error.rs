@@ -3,8 +3,8 @@
 use super::grammar::Rejected;
 use super::table;
 
-/// Why the sources do not make a set of settings. One line each, without any password, naming the place first:
-/// the option, the variable, or the file with its key or line.
+/// Why the sources do not make a set of settings. One line each, without any password, naming the place
+/// first: the option, the variable, or the file with its key or line.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A value is out of range, none of the words, or not of the form.

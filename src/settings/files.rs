@@ -1,4 +1,5 @@
-//! The two files that settings come from: the configuration file and the users file. Read whole, within bounds.
+//! The two files that settings come from: the configuration file and the users file. Read whole, within
+//! bounds.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,8 +18,8 @@ use crate::limits::{CONFIG_FILE_BYTES_MAX, USERS_FILE_BYTES_MAX};
 /// Permission bits of group and others.
 const MODE_OTHERS: u32 = 0o077;
 
-/// Whether the sources are read for the first time. A pipe can be read once only, and waiting for one would stop a
-/// running daemon.
+/// Whether the sources are read for the first time. A pipe can be read once only, and waiting for one would
+/// stop a running daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     /// At the start.

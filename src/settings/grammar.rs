@@ -1,7 +1,7 @@
 //! How the text of a value is read and shown: one small grammar for each kind of value.
 //!
-//! A grammar knows nothing of sources or of [`super::Settings`]; the [table](super::table) pairs each with the
-//! field it fills. What one shows it reads back as the same value.
+//! A grammar knows nothing of sources or of [`super::Settings`]; the [table](super::table) pairs each with
+//! the field it fills. What one shows it reads back as the same value.
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ pub(super) trait Grammar<T>: Sync {
     }
 }
 
-// ---- numbers ------------------------------------------------------------------------------------------------
+// ---- numbers -------------------------------------------------------------------------------------------
 
 /// A TCP or UDP port.
 pub(super) struct Port {
@@ -250,7 +250,7 @@ impl<T, G: Grammar<T>> Grammar<Option<T>> for Optional<G> {
     }
 }
 
-// ---- addresses ----------------------------------------------------------------------------------------------
+// ---- addresses -----------------------------------------------------------------------------------------
 
 /// One IPv4 or IPv6 address, brackets permitted.
 pub(super) struct Address;
@@ -353,7 +353,7 @@ impl Grammar<Vec<IpAddr>> for Addresses {
     }
 }
 
-// ---- words and texts ----------------------------------------------------------------------------------------
+// ---- words and texts -----------------------------------------------------------------------------------
 
 /// One of some words.
 pub(super) struct Choice<T: 'static> {
@@ -450,7 +450,8 @@ impl Grammar<String> for Text {
     }
 }
 
-/// Where lines go: `stdout`, `off`, or the path of a file.
+/// Where lines go: `stdout`, `off`, or the path of a file. Octets of a path that are not UTF-8 work, but are
+/// shown as replacement characters.
 pub(super) struct Target;
 
 impl Grammar<AccessLog> for Target {
@@ -483,10 +484,10 @@ impl Grammar<AccessLog> for Target {
     }
 }
 
-// ---- printing -----------------------------------------------------------------------------------------------
+// ---- printing ------------------------------------------------------------------------------------------
 
-/// `text` in quotes and escaped, cut after [`QUOTED_VALUE_CHARS_MAX`] characters: fit for one line of a terminal
-/// whatever it held.
+/// `text` in quotes and escaped, cut after [`QUOTED_VALUE_CHARS_MAX`] characters: fit for one line of a
+/// terminal whatever it held.
 pub(super) fn quote(text: &OsStr) -> String {
     let mut pieces = escaped(text);
     let kept: String = pieces.by_ref().take(QUOTED_VALUE_CHARS_MAX).collect();

@@ -92,8 +92,10 @@ impl Layer {
 
     /// Adds what `place` says about `row`. Lists that are given in parts become one.
     pub(crate) fn push(&mut self, row: &'static Row, place: &str, value: OsString) {
-        let is_list = row.is_value() && row.shape() == Shape::List;
-        if let Some(given) = self.given.iter_mut().find(|given| is_list && given.row.name == row.name) {
+        if row.is_value()
+            && row.shape() == Shape::List
+            && let Some(given) = self.given.iter_mut().find(|given| given.row.name == row.name)
+        {
             given.value.push(",");
             given.value.push(value);
             return;

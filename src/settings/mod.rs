@@ -1,9 +1,9 @@
 //! What an operator may choose: one value per setting, and the one table they all come from.
 //!
-//! [`Settings`] is the snapshot that everybody reads. [`table`] says for each setting what it is called, what is
-//! allowed, what holds by default and what it does; options, environment, configuration file, help text and the
-//! admin channel are made from it. [`Resolved`] keeps beside the snapshot where each value came from, takes
-//! changes at run time and reads the sources again. Nothing here opens a socket or reads a clock.
+//! [`Settings`] is the snapshot that everybody reads. [`table`] says for each setting what it is called, what
+//! is allowed, what holds by default and what it does; options, environment, configuration file, help text
+//! and the admin channel are made from it. [`Resolved`] keeps beside the snapshot where each value came from,
+//! takes changes at run time and reads the sources again. Nothing here opens a socket or reads a clock.
 
 // One value: its text and its meaning.
 mod grammar;
@@ -142,6 +142,10 @@ pub struct Settings {
     pub doh_method: DohMethod,
     /// See [`DnsMode`]; `auto` has become `doh` where a relay was named.
     pub dns: DnsMode,
+    /// The hosts file.
+    pub hosts: String,
+    /// Where the servers for plain DNS stand.
+    pub resolv_conf: String,
     /// Worker threads.
     pub workers: usize,
     /// I/O buffer, bytes.
@@ -202,6 +206,8 @@ impl Settings {
             doh_query: String::new(),
             doh_method: DohMethod::Get,
             dns: DnsMode::Doh,
+            hosts: String::new(),
+            resolv_conf: String::new(),
             workers: 0,
             buffer_size: 0,
             idle_timeout: None,

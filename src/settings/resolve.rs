@@ -1,6 +1,7 @@
 //! Which of the values that several sources give holds, and what becomes of the others.
 //!
-//! Precedence: run time, command line, environment, file, default. Users are gathered from all of them instead.
+//! Precedence: run time, command line, environment, file, default. Users are gathered from all of them
+//! instead.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -261,8 +262,8 @@ impl Work {
         runtime.given.iter().try_for_each(|given| self.apply(Source::Runtime, given, given.row, &given.value))
     }
 
-    /// Gathers the users of all `layers`, which are those of configuration file, environment and command line,
-    /// and of the users file, which ranks with the configuration file.
+    /// Gathers the users of all `layers`, which are those of configuration file, environment and command
+    /// line, and of the users file, which ranks with the configuration file.
     fn gather_users(&mut self, layers: &[&Layer; 3], reading: Reading) -> Result<(), SettingsError> {
         let [file, environment, flags] = layers;
         let mut roster = Roster::default();

@@ -28,6 +28,13 @@ pub struct Row {
     pub(super) binding: Binding,
 }
 
+/// A row is known by its name.
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Row").field(&self.name).finish()
+    }
+}
+
 /// What a row's text does.
 pub(super) enum Binding {
     /// Fills a field of the snapshot.
@@ -55,11 +62,16 @@ const TIME: &str = "Time limits";
 const LOGS: &str = "Logs";
 const PROCESS: &str = "The daemon";
 
-const MS_PER_DAY: u64 = 24 * 3600 * 1000;
-const _: () = assert!(limits::TIMEOUT_MAX.as_millis() == MS_PER_DAY as u128);
-
 /// Any time limit of a session.
 const TIMEOUT: Time = Time { min: limits::TIMEOUT_MIN, max: limits::TIMEOUT_MAX };
+
+/// A file of the system that is read again when it changes; one that is not there is empty.
+const SYSTEM_FILE: Text = Text {
+    allowed: "a path",
+    placeholder: "FILE",
+    bytes_max: limits::PATH_BYTES_MAX,
+    is_allowed: |text| !text.is_empty() && !text.contains('\0'),
+};
 
 /// A field with its grammar and its default, as a [`Binding::Value`].
 macro_rules! field {
@@ -255,6 +267,22 @@ static TABLE: &[Row] = &[
         binding: field!(doh_method, Switch { on: DohMethod::Post, off: DohMethod::Get }, DohMethod::Get),
     },
     Row {
+        name: "hosts",
+        short: None,
+        group: NAMES,
+        help: "The hosts file: its names are never asked for",
+        live: true,
+        binding: field!(hosts, SYSTEM_FILE, "/etc/hosts".to_owned()),
+    },
+    Row {
+        name: "resolv-conf",
+        short: None,
+        group: NAMES,
+        help: "Where the servers for plain DNS stand, as nameserver lines",
+        live: true,
+        binding: field!(resolv_conf, SYSTEM_FILE, "/etc/resolv.conf".to_owned()),
+    },
+    Row {
         name: "buffer-size",
         short: None,
         group: SESSIONS,
@@ -406,7 +434,7 @@ static TABLE: &[Row] = &[
         short: None,
         group: LOGS,
         help: "Where a line for each session goes; a file is opened again on SIGHUP",
-        live: false,
+        live: true,
         binding: field!(access_log, Target, AccessLog::Stdout),
     },
     Row {
@@ -481,7 +509,7 @@ fn usable_cores() -> usize {
     cores.min(limits::WORKERS_COUNT_MAX)
 }
 
-// ---- looking up, reading, changing --------------------------------------------------------------------------
+// ---- looking up, reading, changing ---------------------------------------------------------------------
 
 /// Why a setting was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -541,8 +569,8 @@ pub fn set(settings: &mut Settings, name: &str, text: &str) -> Result<(), BadVal
         .map_err(|rejected| BadValue::Rejected { name: row.name, rejected })
 }
 
-/// The current value of `name` as text that [`set`] takes; of users their names only. `None`: there is no such
-/// value.
+/// The current value of `name` as text that [`set`] takes; of users their names only. `None`: there is no
+/// such value.
 #[must_use]
 pub fn show(settings: &Settings, name: &str) -> Option<String> {
     row(name)?.show(settings)
@@ -703,7 +731,7 @@ pub(super) const VARIABLE_PREFIX: &str = "SOCKS5D_";
 /// How the value of an alias is read.
 pub(super) const ALIAS: Switch<bool> = Switch { on: true, off: false };
 
-// ---- a row's field ------------------------------------------------------------------------------------------
+// ---- a row's field -------------------------------------------------------------------------------------
 
 /// A field of [`Settings`] whose type is known to nobody but its row.
 pub(super) trait Field: Sync {

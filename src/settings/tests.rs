@@ -72,7 +72,7 @@ fn user(name: &str, password: &str, doors: &str) -> UserSpec {
     UserSpec { name, password, proxy: doors.contains('p'), admin: doors.contains('a') }
 }
 
-// ---- the table ----------------------------------------------------------------------------------------------
+// ---- the table -----------------------------------------------------------------------------------------
 
 #[test]
 fn every_setting_has_the_default_that_is_documented() {
@@ -214,11 +214,22 @@ fn what_every_row_shows_it_reads_back() {
     }
 }
 
+/// Any value row and a text that it may or may not take: a number with a unit, a word of some row, or noise.
+fn row_and_text() -> impl Strategy<Value = (&'static Row, String)> {
+    let rows: Vec<&Row> = rows().filter(|row| row.is_value()).collect();
+    let words: Vec<String> = rows.iter().map(|row| other_value(row.name).to_owned()).collect();
+    let text = prop_oneof![
+        "[0-9]{1,6} ?(ms|s|m|h|B|K|MiB)?",
+        "([0-9]{1,3}[.]){3}[0-9]{1,3}(,::[0-9a-f]{1,4}){0,2}",
+        proptest::sample::select(words),
+        "[ -~é]{0,12}",
+    ];
+    (proptest::sample::select(rows), text)
+}
+
 proptest! {
     #[test]
-    fn whatever_a_row_takes_survives_being_shown(name_index in 0_usize..100, text in "[a-z0-9 :./?=-]{0,12}|[0-9]{1,6} ?(ms|s|m|h|K|MiB)?") {
-        let rows: Vec<&Row> = rows().filter(|row| row.is_value()).collect();
-        let row = rows[name_index % rows.len()];
+    fn whatever_a_row_takes_survives_being_shown((row, text) in row_and_text()) {
         let mut settings = Settings::default();
         if set(&mut settings, row.name, &text).is_ok() {
             let mut again = Settings::default();
@@ -265,7 +276,7 @@ fn refused_values_say_what_is_allowed() {
     "#]].assert_eq(&lines(&errors));
 }
 
-// ---- precedence ---------------------------------------------------------------------------------------------
+// ---- precedence ----------------------------------------------------------------------------------------
 
 #[test]
 fn each_source_overrides_the_weaker_ones_and_says_so() {
@@ -384,7 +395,7 @@ fn naming_a_relay_means_doh_unless_dns_says_otherwise() {
     assert_eq!(resolved.reload().unwrap().resolved.settings.dns, DnsMode::Auto);
 }
 
-// ---- users --------------------------------------------------------------------------------------------------
+// ---- users ---------------------------------------------------------------------------------------------
 
 #[test]
 fn users_of_all_sources_come_together() {
@@ -473,7 +484,7 @@ fn users_need_not_be_utf8() {
     assert_eq!(show(&resolved.settings, "user").unwrap(), "\\x80,\\xff");
 }
 
-// ---- files --------------------------------------------------------------------------------------------------
+// ---- files ---------------------------------------------------------------------------------------------
 
 #[test]
 fn a_configuration_file_that_does_not_serve_is_one_line() {
@@ -532,7 +543,7 @@ fn the_stronger_source_names_the_files() {
     );
 }
 
-// ---- reading again ------------------------------------------------------------------------------------------
+// ---- reading again -------------------------------------------------------------------------------------
 
 fn reload_lines(folder: &Folder, resolved: &Resolved, expected: &Expect) -> Option<Resolved> {
     let (text, resolved) = match resolved.reload() {

@@ -21,8 +21,8 @@ pub(super) enum Door {
     Admin,
 }
 
-/// Reads `NAME:PASS`: the name ends at the first colon, the password may hold more. The error says what is wrong
-/// without repeating anything.
+/// Reads `NAME:PASS`: the name ends at the first colon, the password may hold more. The error says what is
+/// wrong without repeating anything.
 pub(super) fn parse(octets: &[u8]) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
     let colon = octets.iter().position(|octet| *octet == b':').ok_or("a value without a colon")?;
     let (name, password) = octets.split_at(colon);
@@ -38,8 +38,9 @@ pub(super) fn parse(octets: &[u8]) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
     }
 }
 
-/// Reads a line of a users file: `NAME:PASS` for the proxy, `NAME:PASS:admin` for both doors. `Ok(None)`: blank
-/// or a comment. A password that ends in `:admin` needs the suffix once more, and so belongs to an administrator.
+/// Reads a line of a users file: `NAME:PASS` for the proxy, `NAME:PASS:admin` for both doors. `Ok(None)`:
+/// blank or a comment. A password that ends in `:admin` needs the suffix once more, and so belongs to an
+/// administrator.
 pub(super) fn parse_line(line: &[u8]) -> Result<Option<UserSpec>, &'static str> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = line.trim_ascii_start();
@@ -106,8 +107,9 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    /// Adds `user`. One of the same name who shares a door with it makes room, and the place where that one was
-    /// given is returned. One for the other door only becomes a user of both, if the passwords are the same.
+    /// Adds `user`. One of the same name who shares a door with it makes room, and the place where that one
+    /// was given is returned. One for the other door only becomes a user of both, if the passwords are the
+    /// same.
     ///
     /// Errors: [`SettingsError::TwoPasswords`], [`SettingsError::TooManyUsers`].
     pub(super) fn add(&mut self, user: UserSpec, place: Place) -> Result<Option<Place>, SettingsError> {

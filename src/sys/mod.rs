@@ -1,1 +1,7 @@
 //! The operating system: every `unsafe` block of the daemon, behind safe functions.
+
+pub mod epoll;
+pub mod network;
+pub mod pipe;
+pub mod signals;
+pub mod socket;

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Spoils a message.
+type Change = Box<dyn FnOnce(&mut Message)>;
+
 fn question(name: &str, family: Family) -> Question {
     Question { name: DomainName::parse(name.as_bytes()).unwrap(), family, id: 0 }
 }
@@ -245,7 +248,7 @@ fn what_answers_another_question_is_refused() {
     let question = question("host.example", Family::V4);
     let good = || vec![a("host.example.", 60, 1)];
     let other_type = |message: &mut Message| message.queries[0].query_type = RecordType::AAAA;
-    let cases: [(Box<dyn FnOnce(&mut Message)>, CheckError); 10] = [
+    let cases: [(Change, CheckError); 10] = [
         (Box::new(|message| message.metadata.id = 7), CheckError::Id { got: 7, asked: 0 }),
         (Box::new(|message| message.metadata.message_type = MessageType::Query), CheckError::NotAResponse),
         (Box::new(|message| message.metadata.op_code = OpCode::Status), CheckError::Operation),
@@ -395,10 +398,8 @@ proptest! {
         let question = question("host.example", Family::V4);
         let answer = message(&question, lasts.iter().map(|&last| a("host.example.", 60, last)).collect(), |_| {});
         let expected: Vec<IpAddr> = Message::from_vec(&answer).unwrap().answers.iter().map(|record| {
-            match record.data {
-                RData::A(address) => address.0.into(),
-                _ => panic!("only A records were put in"),
-            }
+            let RData::A(address) = record.data else { panic!("only A records were put in") };
+            address.0.into()
         }).collect();
         let expected = Reply::Addresses { addresses: expected.into(), ttl: Duration::from_secs(60) };
         prop_assert_eq!(check(&question, &answer), Ok(expected));

@@ -1,0 +1,223 @@
+//! Before the first stage: the listener table, and who is let in.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::ids::ListenerId;
+use crate::limits;
+use crate::sys::socket;
+
+/// A listening socket that all workers share.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its row in the table.
+    pub id: ListenerId,
+    /// Where it listens, with the port that it got.
+    pub address: SocketAddr,
+    pub(super) socket: mio::net::TcpListener,
+}
+
+/// Why a listener could not be made. The operator is at fault, or another process.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct ListenError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub cause: io::Error,
+}
+
+/// Whether every address of a list has to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// The operator named them.
+    Named,
+    /// We chose them: a family that this machine does not have is left out.
+    Chosen,
+}
+
+/// Listens on all addresses at one port. With port 0 the first one's port is asked for on the others too.
+pub fn listen(ips: &[IpAddr], port: u16, addresses: Addresses) -> Result<Vec<Listener>, ListenError> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for ip in ips {
+        let port = listeners.first().map_or(port, |first| first.address.port());
+        let wanted = SocketAddr::new(*ip, port);
+        let bound = socket::listen(wanted).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        match bound {
+            Ok((address, socket)) => {
+                let id = ListenerId(u16::try_from(listeners.len()).unwrap_or(u16::MAX));
+                listeners.push(Listener { id, address, socket: mio::net::TcpListener::from_std(socket) });
+            }
+            Err(cause) if addresses == Addresses::Chosen && lacks_family(&cause) => {
+                log::info!("not listening: address={wanted} error=\"{cause}\"");
+            }
+            Err(cause) => return Err(ListenError { address: wanted, cause }),
+        }
+    }
+    if listeners.is_empty() {
+        let address = SocketAddr::new(ips.first().copied().unwrap_or(IpAddr::V6(Ipv6Addr::LOCALHOST)), port);
+        return Err(ListenError { address, cause: io::Error::from(io::ErrorKind::AddrNotAvailable) });
+    }
+    Ok(listeners)
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Counts sessions, of all workers and of each source, against their limits.
+#[derive(Debug)]
+pub struct Admission {
+    sessions: AtomicUsize,
+    sessions_max: AtomicUsize,
+    /// 0: no limit.
+    per_source_max: AtomicUsize,
+    sources: [Mutex<HashMap<IpAddr, usize>>; limits::SOURCES_SHARDS],
+    hasher: RandomState,
+}
+
+/// A session's place, to be given back by [`Admission::leave`].
+#[derive(Debug)]
+#[must_use]
+pub struct Place {
+    source: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Nobody is in.
+    #[must_use]
+    pub fn new(sessions_max: usize, per_source_max: Option<usize>) -> Self {
+        Self {
+            sessions: AtomicUsize::new(0),
+            sessions_max: AtomicUsize::new(sessions_max),
+            per_source_max: AtomicUsize::new(per_source_max.unwrap_or(0)),
+            sources: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Takes other limits up. Who is in stays in.
+    pub fn set_limits(&self, sessions_max: usize, per_source_max: Option<usize>) {
+        self.sessions_max.store(sessions_max, Ordering::Relaxed);
+        self.per_source_max.store(per_source_max.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Reserves a place for a connection that is about to be accepted; `false` when all are taken.
+    #[must_use]
+    pub fn reserve(&self) -> bool {
+        let free = self.sessions.fetch_add(1, Ordering::Relaxed) < self.sessions_max.load(Ordering::Relaxed);
+        if !free {
+            self.cancel();
+        }
+        free
+    }
+
+    /// Gives a reservation back: nobody came.
+    pub fn cancel(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Turns a reservation into a place; `None`, and no reservation any more, when the source has its share.
+    #[must_use]
+    pub fn enter(&self, client: IpAddr) -> Option<Place> {
+        let per_source_max = self.per_source_max.load(Ordering::Relaxed);
+        if per_source_max == 0 {
+            return Some(Place { source: None });
+        }
+        let source = source_of(client);
+        let mut shard = self.shard(source).lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shard.entry(source).or_insert(0);
+        if *count >= per_source_max {
+            self.cancel();
+            return None;
+        }
+        *count += 1;
+        Some(Place { source: Some(source) })
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self, place: Place) {
+        if let Some(source) = place.source {
+            let mut shard = self.shard(source).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Entry::Occupied(mut entry) = shard.entry(source) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+        }
+        self.cancel();
+    }
+
+    fn shard(&self, source: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+        let place = usize::try_from(self.hasher.hash_one(source) % self.sources.len() as u64).unwrap_or(0);
+        let [first, ..] = &self.sources;
+        self.sources.get(place).unwrap_or(first)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
+#[must_use]
+pub fn source_of(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn enter(admission: &Admission, client: &str) -> Option<Place> {
+        admission.reserve().then(|| admission.enter(ip(client))).flatten()
+    }
+
+    #[test]
+    fn a_place_that_was_left_can_be_taken_again() {
+        let admission = Admission::new(2, None);
+        let first = enter(&admission, "192.0.2.1").unwrap();
+        let _second = enter(&admission, "192.0.2.1").unwrap();
+        assert!(enter(&admission, "192.0.2.1").is_none());
+        admission.leave(first);
+        assert!(enter(&admission, "192.0.2.1").is_some());
+        assert!(!admission.reserve());
+    }
+
+    #[test]
+    fn a_source_gets_no_more_than_its_share() {
+        let admission = Admission::new(2, Some(1));
+        let place = enter(&admission, "2001:db8::1").unwrap();
+        for _ in 0..5 {
+            assert!(enter(&admission, "2001:db8::2").is_none());
+        }
+        assert!(enter(&admission, "2001:db8:0:1::1").is_some(), "refusals took no place");
+        admission.leave(place);
+        assert!(enter(&admission, "2001:db8::2").is_some());
+    }
+
+    #[test]
+    fn listeners_share_the_port_that_the_first_one_got() {
+        let listeners = listen(&[ip("127.0.0.1"), ip("127.0.0.2")], 0, Addresses::Named).unwrap();
+        assert_eq!(listeners[0].address.port(), listeners[1].address.port());
+        let error = listen(&[ip("127.0.0.1")], listeners[0].address.port(), Addresses::Named).unwrap_err();
+        assert!(error.to_string().contains(&listeners[0].address.to_string()));
+    }
+
+    #[test]
+    fn a_chosen_address_that_this_machine_lacks_is_left_out() {
+        let listeners = listen(&[ip("192.0.2.99"), ip("127.0.0.1")], 0, Addresses::Chosen).unwrap();
+        assert_eq!(listeners.len(), 1);
+        assert!(listen(&[ip("192.0.2.99")], 0, Addresses::Named).is_err());
+    }
+}

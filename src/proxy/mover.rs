@@ -1,0 +1,345 @@
+//! How bytes travel from one socket to the other: copied through the worker's scratch buffer, or spliced
+//! through a pooled pipe once a direction keeps filling that buffer.
+//!
+//! Nothing is held by an idle direction: the scratch buffer is the worker's, what could not be written is
+//! kept in a chunk or a pipe just until it is, and both go back to their pools then.
+
+use std::io::{self, ErrorKind};
+
+use super::relay::{Direction, Fault, Ready, Side};
+use crate::limits;
+use crate::sys::pipe::Pipe;
+
+/// Bytes that were read and not written yet.
+#[derive(Debug, Default)]
+pub enum Held {
+    /// None.
+    #[default]
+    Nothing,
+    /// In memory; the first of them still to be written.
+    Chunk(Box<Chunk>),
+    /// In a pipe, that many.
+    Pipe(Box<(Pipe, usize)>),
+}
+
+/// A piece of memory on its way.
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// What the reads of a direction have been like: decides between copying and splicing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// Full reads in a row.
+    full_reads: u8,
+}
+
+/// Full reads in a row after which a direction splices.
+const FULL_READS_TO_SPLICE: u8 = 2;
+
+/// What a worker has for moving bytes, shared by its sessions one after the other.
+#[derive(Debug)]
+pub struct Tools {
+    scratch: Vec<u8>,
+    /// Chunks that carry nothing, for reuse.
+    #[expect(clippy::vec_box, reason = "a chunk goes into a session and back as it is: 8 bytes there")]
+    chunks: Vec<Box<Chunk>>,
+    /// Bytes that all chunks of this worker hold.
+    chunk_bytes: usize,
+    /// Pipes proven empty, for reuse.
+    pipes: Vec<Pipe>,
+    /// Pipes in the pool and at work.
+    pipes_count: usize,
+    pipes_count_max: usize,
+}
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    /// How many bytes are held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Chunk(chunk) => chunk.bytes.len() - chunk.written,
+            Self::Pipe(pipe) => pipe.1,
+        }
+    }
+}
+
+impl Tools {
+    /// Tools with a scratch buffer of `buffer_size` bytes and at most `pipes_count_max` pipes of that size.
+    #[must_use]
+    pub fn new(buffer_size: usize, pipes_count_max: usize) -> Self {
+        Self {
+            scratch: vec![0; buffer_size],
+            chunks: Vec::new(),
+            chunk_bytes: 0,
+            pipes: Vec::new(),
+            pipes_count: 0,
+            pipes_count_max,
+        }
+    }
+
+    /// Takes another buffer size up; running sessions use it from their next read on.
+    pub fn resize(&mut self, buffer_size: usize) {
+        if buffer_size == self.scratch.len() {
+            return;
+        }
+        self.scratch = vec![0; buffer_size];
+        self.chunks.clear();
+        self.pipes_count -= self.pipes.len();
+        self.pipes.clear();
+    }
+
+    /// The scratch buffer, for reads outside a relay.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch
+    }
+
+    /// Bytes that a direction may move in one turn.
+    #[must_use]
+    pub fn turn_bytes(&self) -> usize {
+        self.scratch.len().clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
+    }
+
+    /// Reads once and passes on what the other side takes; the rest is held.
+    ///
+    /// `Some(0)`: end of stream. `None`: nothing there at the moment.
+    pub(super) fn carry<S: Side>(
+        &mut self,
+        direction: &mut Direction,
+        from: &mut S,
+        to: &mut S,
+    ) -> Result<Option<usize>, Fault> {
+        if direction.pace.full_reads >= FULL_READS_TO_SPLICE
+            && let Some(pipe) = self.take_pipe()
+        {
+            return self.carry_spliced(direction, from, to, pipe);
+        }
+        self.carry_copied(direction, from, to)
+    }
+
+    fn carry_copied<S: Side>(
+        &mut self,
+        direction: &mut Direction,
+        from: &mut S,
+        to: &mut S,
+    ) -> Result<Option<usize>, Fault> {
+        let room = self.room();
+        let buffer = self.scratch.get_mut(..room).unwrap_or_default();
+        let Some(bytes) = receive(from, |from| from.receive(buffer))? else {
+            direction.pace.full_reads = 0;
+            return Ok(None);
+        };
+        if bytes == 0 {
+            return Ok(Some(0));
+        }
+        if bytes < room {
+            direction.pace.full_reads = 0;
+            // A short read has emptied the socket, so the read that would say so can be saved; unless the
+            // peer has closed: then the end may have come with these bytes, and no event will tell again.
+            let ready = from.ready();
+            ready.readable = ready.read_closed;
+        } else if room == self.scratch.len() {
+            direction.pace.full_reads = direction.pace.full_reads.saturating_add(1);
+        }
+        let written = send_some(to, self.scratch.get(..bytes).unwrap_or_default())?;
+        direction.bytes += written as u64;
+        if written < bytes {
+            direction.held = self.hold(written, bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    fn carry_spliced<S: Side>(
+        &mut self,
+        direction: &mut Direction,
+        from: &mut S,
+        to: &mut S,
+        pipe: Pipe,
+    ) -> Result<Option<usize>, Fault> {
+        // The pipe is empty, so "would block" can only mean that the socket is. A short splice means nothing:
+        // a pipe may be full in slots long before it is full in bytes.
+        match receive(from, |from| from.splice_into(&pipe, pipe.size())) {
+            Ok(Some(0)) => {
+                self.put_pipe(pipe);
+                Ok(Some(0))
+            }
+            Ok(Some(bytes)) => {
+                direction.held = Held::Pipe(Box::new((pipe, bytes)));
+                direction.bytes += self.unload(&mut direction.held, to)?;
+                Ok(Some(bytes))
+            }
+            Ok(None) => {
+                self.put_pipe(pipe);
+                direction.pace.full_reads = 0;
+                Ok(None)
+            }
+            Err(fault) => {
+                self.put_pipe(pipe);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Passes held bytes on; gives back how many went. What carried them is free again once empty.
+    pub(super) fn unload<S: Side>(&mut self, held: &mut Held, to: &mut S) -> Result<u64, Fault> {
+        let mut passed = 0;
+        match std::mem::take(held) {
+            Held::Nothing => {}
+            Held::Chunk(mut chunk) => {
+                let written = send_some(to, chunk.bytes.get(chunk.written..).unwrap_or_default())?;
+                chunk.written += written;
+                passed += written as u64;
+                if chunk.written == chunk.bytes.len() {
+                    self.put_chunk(chunk);
+                } else {
+                    *held = Held::Chunk(chunk);
+                }
+            }
+            Held::Pipe(mut carried) => {
+                while carried.1 > 0 {
+                    let (pipe, bytes) = &*carried;
+                    match write(to, |to| to.splice_from(pipe, *bytes))? {
+                        Some(written) => {
+                            carried.1 = carried.1.saturating_sub(written);
+                            passed += written as u64;
+                        }
+                        None => break,
+                    }
+                }
+                if carried.1 == 0 {
+                    self.put_pipe(carried.0);
+                } else {
+                    *held = Held::Pipe(carried);
+                }
+            }
+        }
+        Ok(passed)
+    }
+
+    /// How much may be read at once: less when the chunks of this worker hold much already, so that many
+    /// slow readers cost a bounded amount of memory.
+    fn room(&self) -> usize {
+        let left = limits::HELD_BYTES_PER_WORKER_MAX.saturating_sub(self.chunk_bytes);
+        self.scratch.len().min(left.max(limits::HELD_BYTES_MIN))
+    }
+
+    /// Takes bytes over that were read before the relay began.
+    pub(super) fn hold_bytes(&mut self, bytes: Vec<u8>) -> Held {
+        if bytes.is_empty() {
+            return Held::Nothing;
+        }
+        self.chunk_bytes += bytes.len();
+        Held::Chunk(Box::new(Chunk { bytes, written: 0 }))
+    }
+
+    fn hold(&mut self, from: usize, to: usize) -> Held {
+        let bytes = self.scratch.get(from..to).unwrap_or_default();
+        let mut chunk =
+            self.chunks.pop().unwrap_or_else(|| Box::new(Chunk { bytes: Vec::new(), written: 0 }));
+        chunk.bytes.clear();
+        chunk.bytes.extend_from_slice(bytes);
+        chunk.written = 0;
+        self.chunk_bytes += chunk.bytes.len();
+        Held::Chunk(chunk)
+    }
+
+    fn put_chunk(&mut self, chunk: Box<Chunk>) {
+        self.chunk_bytes = self.chunk_bytes.saturating_sub(chunk.bytes.len());
+        let reusable = chunk.bytes.capacity() <= self.scratch.len();
+        if reusable && self.chunks.len() < limits::CHUNKS_POOLED_MAX {
+            self.chunks.push(chunk);
+        }
+    }
+
+    /// What a session that ends still held goes back, or is closed.
+    pub(super) fn drop_held(&mut self, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Chunk(chunk) => self.put_chunk(chunk),
+            // Not empty: its bytes must never reach another session.
+            Held::Pipe(_) => self.pipes_count -= 1,
+        }
+    }
+
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        if let Some(pipe) = self.pipes.pop() {
+            return Some(pipe);
+        }
+        if self.pipes_count >= self.pipes_count_max {
+            return None;
+        }
+        match Pipe::new(self.scratch.len()) {
+            Ok(pipe) => {
+                self.pipes_count += 1;
+                Some(pipe)
+            }
+            Err(error) => {
+                // The user's share of pipe memory, or descriptors, are used up: make do with what there is.
+                log::debug!("no more pipes: pipes={} error=\"{error}\"", self.pipes_count);
+                self.pipes_count_max = self.pipes_count;
+                None
+            }
+        }
+    }
+
+    fn put_pipe(&mut self, pipe: Pipe) {
+        if pipe.asked_size() == self.scratch.len() {
+            self.pipes.push(pipe);
+        } else {
+            self.pipes_count -= 1;
+        }
+    }
+}
+
+/// Reads once; `None` when there is nothing, which readiness then knows too.
+fn receive<S: Side>(
+    from: &mut S,
+    read: impl FnMut(&mut S) -> io::Result<usize>,
+) -> Result<Option<usize>, Fault> {
+    again(from, read, |ready| ready.readable = false)
+}
+
+/// Writes once; `None` when there is no room, which readiness then knows too.
+fn write<S: Side>(
+    to: &mut S,
+    write: impl FnMut(&mut S) -> io::Result<usize>,
+) -> Result<Option<usize>, Fault> {
+    again(to, write, |ready| ready.writable = false)
+}
+
+fn again<S: Side>(
+    side: &mut S,
+    mut call: impl FnMut(&mut S) -> io::Result<usize>,
+    blocked: impl Fn(&mut Ready),
+) -> Result<Option<usize>, Fault> {
+    loop {
+        match call(side) {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                blocked(side.ready());
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends as much as is taken.
+fn send_some<S: Side>(to: &mut S, bytes: &[u8]) -> Result<usize, Fault> {
+    let mut sent = 0;
+    while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+        match write(to, |to| to.send(rest))? {
+            Some(count) => sent += count,
+            None => break,
+        }
+    }
+    Ok(sent)
+}

@@ -1,0 +1,170 @@
+//! The workers as a whole: started together, told together, ended together.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use mio::{Poll, Waker};
+
+use super::accept::{Admission, Listener};
+use super::inbox::{Inbox, Message, Snapshot};
+use super::worker::{self, Seed, Shared, Worker};
+use crate::ids::WorkerId;
+use crate::limits;
+use crate::logging::AccessWriter;
+use crate::metrics::Metrics;
+use crate::resolver;
+use crate::store::Store;
+
+/// All workers.
+#[derive(Debug)]
+pub struct Plane {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    ended_count: Arc<AtomicUsize>,
+}
+
+/// What the workers are made with.
+pub struct Parts<'a> {
+    /// The listener table.
+    pub listeners: Vec<Listener>,
+    /// Who may come in, and how many.
+    pub admission: Admission,
+    /// Users.
+    pub store: Arc<Store>,
+    /// What the resolvers share.
+    pub resolver: Arc<resolver::Shared>,
+    /// The settings to begin with.
+    pub snapshot: Arc<Snapshot>,
+    /// One set of counters for each worker.
+    pub metrics: &'a Metrics,
+    /// The access log.
+    pub access: &'a AccessWriter,
+    /// The number of this start.
+    pub start: u32,
+    /// Woken when a worker has ended.
+    pub on_end: Arc<Waker>,
+}
+
+/// How the workers have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As they were told to.
+    Orderly,
+    /// One of them panicked or could not wait for events.
+    Broken,
+}
+
+impl Plane {
+    /// Starts as many workers as the settings say.
+    pub fn start(parts: Parts<'_>) -> io::Result<Self> {
+        let count = parts.snapshot.settings.workers;
+        let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let inboxes = polls
+            .iter()
+            .map(|poll| Ok(Arc::new(Inbox::new(Waker::new(poll.registry(), worker::WAKER)?))))
+            .collect::<io::Result<Vec<_>>>()?;
+        let shared = Arc::new(Shared {
+            listeners: parts.listeners,
+            inboxes,
+            admission: parts.admission,
+            store: parts.store,
+            start: parts.start,
+            epoch: Instant::now(),
+        });
+        let mut threads = Vec::new();
+        let ended_count = Arc::new(AtomicUsize::new(0));
+        for (place, poll) in polls.into_iter().enumerate() {
+            let (Some(inbox), Some(counters)) = (shared.inboxes.get(place), parts.metrics.thread(place))
+            else {
+                break; // As many of each were made above.
+            };
+            let seed = Seed {
+                id: WorkerId(u16::try_from(place).unwrap_or(u16::MAX)),
+                poll,
+                inbox: Arc::clone(inbox),
+                shared: Arc::clone(&shared),
+                snapshot: Arc::clone(&parts.snapshot),
+                counters: Arc::clone(counters),
+                sink: parts.access.sink(),
+                resolver: Arc::clone(&parts.resolver),
+                pipes_count_max: limits::PIPES_PER_WORKER_MAX,
+            };
+            let on_end = TellEnd { ended_count: Arc::clone(&ended_count), waker: Arc::clone(&parts.on_end) };
+            let thread = std::thread::Builder::new().name(format!("worker {place}")).spawn(move || {
+                let _on_end = on_end;
+                Worker::new(seed).run()
+            })?;
+            threads.push(thread);
+        }
+        Ok(Self { shared, threads, ended_count })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.shared.listeners
+    }
+
+    /// The places that sessions take.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    /// Tells every worker.
+    pub fn tell(&self, message: impl Fn() -> Message) {
+        for inbox in &self.shared.inboxes {
+            if inbox.send(message()).is_err() {
+                log::error!("a worker could not be told"); // Only connections are ever refused.
+            }
+        }
+    }
+
+    /// How many workers have ended.
+    #[must_use]
+    pub fn ended_count(&self) -> usize {
+        self.ended_count.load(Ordering::Acquire)
+    }
+
+    /// Have all of them?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended_count() == self.threads.len()
+    }
+
+    /// Waits for the workers, which have been told to end.
+    #[must_use]
+    pub fn join(self) -> Ended {
+        let mut ended = Ended::Orderly;
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    log::error!("a worker could not go on: error=\"{error}\"");
+                    ended = Ended::Broken;
+                }
+                // The panic hook has said where and why.
+                Err(_) => ended = Ended::Broken,
+            }
+        }
+        ended
+    }
+}
+
+/// Tells the control loop, whichever way the thread ends.
+struct TellEnd {
+    ended_count: Arc<AtomicUsize>,
+    waker: Arc<Waker>,
+}
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        self.ended_count.fetch_add(1, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            log::error!("the control loop could not be woken: error=\"{error}\"");
+        }
+    }
+}

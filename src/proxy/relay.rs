@@ -1,0 +1,250 @@
+//! Last stage of a session that connected: moving bytes both ways until both sides are done.
+//!
+//! Each direction reads, writes what it read, and holds what the other side would not take; it reads again
+//! only when it holds nothing, so a slow reader slows the sender down (back-pressure). A FIN is passed on
+//! after the bytes before it, each direction for itself (half-close). `mover.rs` decides how bytes travel.
+
+use std::io;
+use std::time::Instant;
+
+use super::mover::{Held, Tools};
+use super::session::{Context, Input, Output, Rules, Session};
+use crate::logging::CloseReason;
+use crate::metrics::Counter;
+
+/// What readiness events have said of a socket and no call has contradicted yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ready {
+    /// A receive may find something.
+    pub readable: bool,
+    /// A send may find room.
+    pub writable: bool,
+    /// The peer has closed its side: read on until the end was seen, whatever a short read suggests.
+    pub read_closed: bool,
+    /// The connection broke.
+    pub broken: bool,
+}
+
+/// One side of a relay. Sockets are one; the simulation has another.
+pub trait Side {
+    /// What is known of its readiness.
+    fn ready(&mut self) -> &mut Ready;
+    /// recv(2): 0 is the peer's FIN.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// send(2).
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// shutdown(2) for writing: passes a FIN on.
+    fn close_write(&mut self) -> io::Result<()>;
+    /// splice(2) from the socket into an empty or part-filled pipe.
+    fn splice_into(&mut self, pipe: &crate::sys::pipe::Pipe, bytes: usize) -> io::Result<usize>;
+    /// splice(2) from a pipe into the socket.
+    fn splice_from(&mut self, pipe: &crate::sys::pipe::Pipe, bytes: usize) -> io::Result<usize>;
+}
+
+/// A relay's state. Small: an idle session holds nothing else.
+#[derive(Debug)]
+pub struct Relay {
+    /// Client to origin.
+    pub up: Direction,
+    /// Origin to client.
+    pub down: Direction,
+    /// When the last byte moved.
+    last_byte: Instant,
+}
+
+/// One direction of a relay.
+#[derive(Debug, Default)]
+pub struct Direction {
+    /// Bytes passed on.
+    pub bytes: u64,
+    /// Bytes read and not passed on yet.
+    pub(super) held: Held,
+    /// Where the stream's end is.
+    end: End,
+    /// How the mover carries the bytes of this direction.
+    pub(super) pace: super::mover::Pace,
+}
+
+/// Where the end of a direction's stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// Not seen.
+    #[default]
+    Ahead,
+    /// Read, and not passed on yet.
+    Read,
+    /// Passed on.
+    Passed,
+}
+
+/// What a turn at a relay came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing more to do until an event comes.
+    Waiting,
+    /// The budget is used up; there is more to do.
+    Unfinished,
+    /// Both directions have passed their end on.
+    Finished,
+}
+
+/// Why a relay cannot go on. Both sides are to be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// One side reset its connection, or is gone.
+    Reset,
+    /// Another I/O error.
+    Failed,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN | libc::ECONNABORTED) => Self::Reset,
+            Some(_) | None => Self::Failed,
+        }
+    }
+}
+
+impl Relay {
+    /// A relay that begins now.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { up: Direction::default(), down: Direction::default(), last_byte: now }
+    }
+
+    /// Bytes that were read before the relay began and go out first.
+    pub fn preload(&mut self, up: Vec<u8>, down: Vec<u8>, tools: &mut Tools) {
+        self.up.held = tools.hold_bytes(up);
+        self.down.held = tools.hold_bytes(down);
+    }
+
+    /// The client's end of stream was read before the relay began.
+    pub fn client_closed(&mut self) {
+        self.up.end = End::Read;
+    }
+
+    /// Moves what can be moved, both ways, at most the tools' budget each.
+    pub fn turn<S: Side>(
+        &mut self,
+        client: &mut S,
+        origin: &mut S,
+        tools: &mut Tools,
+        now: Instant,
+    ) -> Result<Progress, Fault> {
+        let before = (self.up.bytes, self.down.bytes);
+        let up = self.up.pump(client, origin, tools, self.down.end);
+        let down = self.down.pump(origin, client, tools, self.up.end);
+        if before != (self.up.bytes, self.down.bytes) {
+            self.last_byte = now;
+        }
+        let unfinished = up? | down?;
+        if self.up.end == End::Passed && self.down.end == End::Passed {
+            return Ok(Progress::Finished);
+        }
+        if !unfinished && (client.ready().broken || origin.ready().broken) {
+            return Err(Fault::Reset);
+        }
+        Ok(if unfinished { Progress::Unfinished } else { Progress::Waiting })
+    }
+
+    /// Has either side closed while the other goes on?
+    #[must_use]
+    pub fn is_half_closed(&self) -> bool {
+        self.up.end != End::Ahead || self.down.end != End::Ahead
+    }
+
+    pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
+        let half_closed = self.is_half_closed().then_some(rules.half_closed_timeout);
+        let patience = match (half_closed, rules.idle_timeout) {
+            (Some(half_closed), Some(idle)) => half_closed.min(idle),
+            (Some(half_closed), None) => half_closed,
+            (None, Some(idle)) => idle,
+            (None, None) => return None,
+        };
+        Some(self.last_byte + patience)
+    }
+
+    pub(super) fn step(self, input: Input<'_>, context: &mut Context<'_>) -> Session {
+        match input {
+            Input::Tick if self.deadline(context.rules).is_some_and(|deadline| context.now >= deadline) => {
+                let (counter, reason) = if self.is_half_closed() {
+                    (Counter::HalfClosedTimeout, CloseReason::HalfClosedTimeout)
+                } else {
+                    (Counter::IdleTimeout, CloseReason::Idle)
+                };
+                context.count(counter);
+                context.out.push(Output::Close(reason));
+                Session::Relay(self)
+            }
+            // A late answer of the other family, or a late attempt, is of no interest any more.
+            Input::Tick
+            | Input::Bytes(_)
+            | Input::ClientClosed
+            | Input::ClientReset
+            | Input::Verdict(_)
+            | Input::Answer(..)
+            | Input::Connected(..)
+            | Input::AttemptFailed(..) => Session::Relay(self),
+        }
+    }
+}
+
+impl Direction {
+    /// What the session still held when it ended.
+    #[must_use]
+    pub fn into_held(self) -> Held {
+        self.held
+    }
+
+    /// Moves bytes until one side has no more to give or to take, or the budget is used up (`true`).
+    fn pump<S: Side>(
+        &mut self,
+        from: &mut S,
+        to: &mut S,
+        tools: &mut Tools,
+        opposite: End,
+    ) -> Result<bool, Fault> {
+        let mut budget = tools.turn_bytes();
+        loop {
+            if !self.flush(to, tools)? {
+                return Ok(false);
+            }
+            match self.end {
+                End::Passed => return Ok(false),
+                End::Read => {
+                    // Where this was the last direction, closing the socket says it as well.
+                    if opposite != End::Passed {
+                        to.close_write()?;
+                    }
+                    self.end = End::Passed;
+                    return Ok(false);
+                }
+                End::Ahead => {}
+            }
+            if !from.ready().readable || !to.ready().writable {
+                return Ok(false);
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
+            match tools.carry(self, from, to)? {
+                Some(0) => self.end = End::Read,
+                Some(bytes) => budget = budget.saturating_sub(bytes),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Passes on what is held; `false` when the other side would not take all of it.
+    fn flush<S: Side>(&mut self, to: &mut S, tools: &mut Tools) -> Result<bool, Fault> {
+        if self.held.is_empty() {
+            return Ok(true);
+        }
+        if !to.ready().writable {
+            return Ok(false);
+        }
+        self.bytes += tools.unload(&mut self.held, to)?;
+        Ok(self.held.is_empty())
+    }
+}
