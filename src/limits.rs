@@ -79,8 +79,7 @@ pub const METHODS_BYTES_MAX: usize = 2 + 255;
 /// What a client may send ahead of the reply, kept for the origin. Past it reading stops until the origin
 /// is connected; the whole dialogue of a client that pipelines fits, with room for a TLS client hello.
 pub const EARLY_BYTES_MAX: usize = 16 * 1024;
-const _: () =
-    assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
+const _: () = assert!(EARLY_BYTES_MAX >= METHODS_BYTES_MAX + PASSWORD_REQUEST_BYTES_MAX + REQUEST_BYTES_MAX);
 
 /// Addresses of one name that are tried, families interleaved (RFC 8305 §4); the rest is ignored.
 pub const CANDIDATES_MAX: usize = 8;

@@ -86,12 +86,12 @@ enum Phase {
 impl Daemon {
     /// Binds, starts the workers and says so on one line. `signals` were blocked before any thread started.
     pub fn start(resolved: Resolved, signals: Signals, diagnostics: Diagnostics) -> Result<Self, StartError> {
-        let settings = Arc::new(resolved.settings.clone());
+        let settings = without_users(&resolved.settings);
         resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
         let descriptors = network::raise_descriptor_limit();
         let system = System::read(&settings);
-        let store = Store::start(settings.users.clone(), StoreOptions::default())?;
+        let store = Store::start(resolved.settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
         let listeners = listen(&settings, authentication)?;
         let access = AccessWriter::new(settings.access_log.clone())
@@ -277,7 +277,7 @@ impl Daemon {
 
     /// Gives every worker the settings and facts of now.
     fn publish(&self) {
-        let settings = Arc::new(self.resolved.settings.clone());
+        let settings = without_users(&self.resolved.settings);
         let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
         let snapshot = Arc::new(Snapshot {
             rules: rules(&settings, decide(&settings, &self.store)),
@@ -320,6 +320,13 @@ impl Daemon {
             log::info!("without users it listens on this machine only; add users or name addresses with -l");
         }
     }
+}
+
+/// What workers get: the passwords of the configuration are for the store alone.
+fn without_users(settings: &Settings) -> Arc<Settings> {
+    let mut settings = settings.clone();
+    settings.users = Vec::new();
+    Arc::new(settings)
 }
 
 /// `--auth` with `auto` decided.

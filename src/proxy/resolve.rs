@@ -8,6 +8,7 @@ use super::connect::Connect;
 use super::session::{Context, Families, Input, Output, Session};
 use super::wire::Reply;
 use crate::limits;
+use crate::metrics::Counter;
 use crate::resolver::{DomainName, Family, Outcome};
 
 /// Waits for addresses.
@@ -96,6 +97,7 @@ impl Resolve {
             }
             (Slot::NotAsked | Slot::Answered(Outcome::NotFound), Slot::NotAsked | Slot::Answered(_)) => {
                 self.note_time(context);
+                context.count(Counter::DnsNotFound);
                 context.fail(Reply::HostUnreachable)
             }
         }

@@ -89,6 +89,8 @@ fn every_setting_has_the_default_that_is_documented() {
         doh_host: "localhost".into(),
         doh_path: "/dns-query".into(),
         doh_query: "?dns=".into(),
+        hosts: "/etc/hosts".into(),
+        resolv_conf: "/etc/resolv.conf".into(),
         doh_method: DohMethod::Get,
         dns: DnsMode::Auto,
         workers: std::thread::available_parallelism().unwrap().get(),
@@ -151,6 +153,8 @@ fn the_columns_that_the_admin_channel_shows() {
         doh-path | text |  | a slash, then visible ASCII without ? and #, at most 1024 octets | /dns-query | live
         doh-query | text |  | nothing, or ? and visible ASCII without #, at most 1024 octets | ?dns= | live
         doh-method-post | switch |  | true or false | false | live
+        hosts | text |  | a path, at most 4095 octets | /etc/hosts | live
+        resolv-conf | text |  | a path, at most 4095 octets | /etc/resolv.conf | live
         buffer-size | bytes | B | 512 B to 16 MiB | 256 KiB | live
         max-sessions | count | sessions | 1 to 4194304, or auto | auto | live
         max-sessions-per-source | count | sessions | 1 to 4194304, or off | off | live
@@ -162,7 +166,7 @@ fn the_columns_that_the_admin_channel_shows() {
         half-closed-timeout | duration | s | 100 ms to 86400 s | 60 s | live
         poll-timeout | duration | s | 1 s to 255 s | 10 s | live
         drain-timeout | duration | s | 0 s to 3600 s | 10 s | live
-        access-log | target |  | the path of a file, stdout or off | stdout | start
+        access-log | target |  | the path of a file, stdout or off | stdout | live
         log-format | choice |  | tab or json | tab | live
         log-level | choice |  | error, warn, info, debug, trace or off | info | live
     "#]].assert_eq(&shown);
@@ -178,6 +182,8 @@ fn other_value(name: &str) -> &'static str {
         "doh-host" => "relay.example:8053",
         "doh-path" => "/resolve",
         "doh-query" => "?q=1&dns=",
+        "hosts" => "/tmp/my hosts",
+        "resolv-conf" => "resolv.conf",
         "dns" => "system",
         "workers" => "1000",
         "buffer-size" => "1000 B",

@@ -70,7 +70,7 @@ impl Connection {
     }
 
     /// The proxy sends one of its short answers, which always fit a send buffer.
-    pub(crate) fn to_peer_unbounded(&mut self, bytes: &[u8]) {
+    pub(crate) fn proxy_answers(&mut self, bytes: &[u8]) {
         self.to_peer.bytes.extend(bytes);
     }
 
