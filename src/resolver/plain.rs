@@ -102,7 +102,8 @@ impl StreamReader {
 /// The servers that a resolv.conf names, in its order; the local one if it names none (resolv.conf(5)).
 ///
 /// Search lists and options do not matter here: names are asked as they are. A link-local address may carry
-/// its interface as a number; one with an interface's name is skipped.
+/// its interface as a number; one with an interface's name is skipped. `[address]:port` names another port
+/// than 53, as OpenBSD's resolv.conf(5) has it.
 #[must_use]
 pub fn parse_resolv_conf(text: impl AsRef<[u8]>) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = Vec::new();
@@ -128,6 +129,9 @@ pub fn parse_resolv_conf(text: impl AsRef<[u8]>) -> Vec<SocketAddr> {
 
 fn parse_server(word: &[u8]) -> Option<SocketAddr> {
     let word = std::str::from_utf8(word).ok()?;
+    if let Some((address, port)) = word.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+        return Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?));
+    }
     if let Some((address, zone)) = word.split_once('%') {
         let address: Ipv6Addr = address.parse().ok()?;
         return Some(SocketAddrV6::new(address, PORT, 0, zone.parse().ok()?).into());
