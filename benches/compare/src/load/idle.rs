@@ -1,0 +1,154 @@
+//! Sessions that stay: what one that does nothing holds, and whether all of them live.
+
+use super::MESSAGE_BYTES;
+use crate::measure::Subject;
+use crate::target::{Service, Target};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Ports that one loopback address is used for before the next one is taken.
+const SESSIONS_PER_ADDRESS: usize = 20_000;
+
+/// An exchange on an idle session may take this long before the session counts as lost.
+const EXCHANGE_MAX: Duration = Duration::from_secs(10);
+
+/// Memory is looked at until it has stood still for two looks, at most this long.
+const SETTLE_MAX: Duration = Duration::from_secs(3);
+const SETTLE_LOOK: Duration = Duration::from_millis(200);
+
+/// Opened sessions.
+pub(crate) struct Sessions {
+    streams: Vec<TcpStream>,
+}
+
+impl Sessions {
+    /// Opens `count` sessions one after the other, each with one exchange, so that whatever a server makes on the
+    /// first byte has been made.
+    pub(crate) fn open(target: &Target, count: usize) -> io::Result<Self> {
+        let mut streams = Vec::with_capacity(count);
+        for number in 0..count {
+            let from = source_address(number);
+            let stream = target
+                .connect(Service::Echo(number), from)
+                .and_then(|mut stream| {
+                    stream.set_read_timeout(Some(EXCHANGE_MAX))?;
+                    stream.write_all(&message(number))?;
+                    expect_echo(&mut stream, number)?;
+                    Ok(stream)
+                })
+                .map_err(|error| {
+                    io::Error::new(error.kind(), format!("session {number} of {count}: {error}"))
+                })?;
+            streams.push(stream);
+        }
+        Ok(Self { streams })
+    }
+
+    /// One exchange on every `step`th session, all under way at once; the number of those that did not answer
+    /// rightly.
+    pub(crate) fn exchange(&mut self, step: usize) -> usize {
+        let step = step.max(1);
+        let mut sent = Vec::new();
+        for (number, stream) in self.streams.iter_mut().enumerate().step_by(step) {
+            sent.push(stream.write_all(&message(number)).is_ok());
+        }
+        let chosen = self.streams.iter_mut().enumerate().step_by(step).zip(sent);
+        chosen
+            .map(|((number, stream), sent)| usize::from(!(sent && expect_echo(stream, number).is_ok())))
+            .sum()
+    }
+}
+
+/// `None`: the kernel's choice, which is right as long as one address has ports enough.
+fn source_address(number: usize) -> Option<Ipv4Addr> {
+    let block = number / SESSIONS_PER_ADDRESS;
+    let last = u8::try_from(block + 1).ok().filter(|last| *last > 1 && *last < 255)?;
+    Some(Ipv4Addr::new(127, 0, 0, last))
+}
+
+/// The message tells the session, so an answer that belongs to another one is seen.
+fn message(number: usize) -> [u8; MESSAGE_BYTES] {
+    let mut message = [0x5c; MESSAGE_BYTES];
+    for (byte, part) in message.iter_mut().zip(number.to_be_bytes()) {
+        *byte = part;
+    }
+    message
+}
+
+fn expect_echo(stream: &mut TcpStream, number: usize) -> io::Result<()> {
+    let mut answer = [0; MESSAGE_BYTES];
+    stream.read_exact(&mut answer)?;
+    if answer != message(number) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "an echo of other bytes"));
+    }
+    Ok(())
+}
+
+/// What an idle session costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    pub(crate) memory_kib: f64,
+    pub(crate) descriptors: f64,
+    /// CPU milliseconds a second, of all sessions together.
+    pub(crate) cpu_ms_per_second: f64,
+}
+
+/// Opens a few sessions first, so that what a server makes once is in the baseline; then the counted ones.
+#[expect(clippy::cast_precision_loss, reason = "sessions, KiB and descriptors stay far below 2^52")]
+pub(crate) fn cost(
+    target: &Target,
+    subject: Subject,
+    count: usize,
+    look: Duration,
+) -> io::Result<(Cost, Sessions)> {
+    let first = Sessions::open(target, 64.min(count))?;
+    let memory_before = settled(subject)?;
+    let descriptors_before = subject.descriptors()?;
+    let sessions = Sessions::open(target, count)?;
+    let memory = settled(subject)?.saturating_sub(memory_before);
+    let descriptors = subject.descriptors()?.saturating_sub(descriptors_before);
+    let cpu_before = subject.cpu()?;
+    let begun = Instant::now();
+    pause(look);
+    let cpu = subject.cpu()?.saturating_sub(cpu_before);
+    let cost = Cost {
+        memory_kib: memory as f64 / count as f64,
+        descriptors: descriptors as f64 / count as f64,
+        cpu_ms_per_second: cpu.as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64(),
+    };
+    drop(first);
+    Ok((cost, sessions))
+}
+
+fn settled(subject: Subject) -> io::Result<u64> {
+    let until = Instant::now() + SETTLE_MAX;
+    let mut memory = subject.memory_kib()?;
+    loop {
+        pause(SETTLE_LOOK);
+        let now = subject.memory_kib()?;
+        if now == memory || Instant::now() >= until {
+            return Ok(now);
+        }
+        memory = now;
+    }
+}
+
+/// Lets the server be; the measuring thread has nothing to wait for.
+#[expect(clippy::disallowed_methods, reason = "the thing measured is what happens while nothing happens")]
+pub(crate) fn pause(length: Duration) {
+    std::thread::sleep(length);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_beyond_one_address_come_from_the_next() {
+        assert_eq!(source_address(0), None);
+        assert_eq!(source_address(SESSIONS_PER_ADDRESS - 1), None);
+        assert_eq!(source_address(SESSIONS_PER_ADDRESS), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(source_address(SESSIONS_PER_ADDRESS * 5), Some(Ipv4Addr::new(127, 0, 0, 6)));
+    }
+}

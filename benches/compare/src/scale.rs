@@ -1,0 +1,32 @@
+//! Many sessions at once: all opened, half of them active for a while, every one asked at the end.
+
+use crate::load::idle;
+use crate::measure::Subject;
+use crate::report::say;
+use crate::target::Target;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long the idle CPU is looked at.
+const IDLE_LOOK: Duration = Duration::from_secs(2);
+
+/// Prints what it saw; `Ok(false)`: sessions were lost.
+pub(crate) fn run(target: &Target, subject: Subject, count: usize, active: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    let (cost, mut sessions) = idle::cost(target, subject, count, IDLE_LOOK)?;
+    say(&format!("opened {count} sessions and looked at them in {:.1} s", begun.elapsed().as_secs_f64()))?;
+    say(&format!("memory per session: {:.2} KiB", cost.memory_kib))?;
+    say(&format!("descriptors per session: {:.2}", cost.descriptors))?;
+    say(&format!("CPU while all are idle: {:.2} ms a second", cost.cpu_ms_per_second))?;
+    let until = Instant::now() + active;
+    let (mut passes, mut lost) = (0, 0);
+    while Instant::now() < until && lost == 0 {
+        lost += sessions.exchange(2);
+        passes += 1;
+    }
+    say(&format!("half of them active for {} s: {passes} exchanges each, {lost} lost", active.as_secs()))?;
+    let lost_at_end = sessions.exchange(1);
+    say(&format!("all of them asked at the end: {lost_at_end} lost"))?;
+    say(&format!("memory of the server: {} KiB", subject.memory_kib()?))?;
+    Ok(lost == 0 && lost_at_end == 0)
+}
