@@ -307,7 +307,6 @@ impl Daemon {
             DnsMode::Doh => format!("doh (relay {relay})"),
             DnsMode::System => "system".to_owned(),
         };
-        let workers = settings.workers;
         let open = self.plane.listeners().iter().any(|each| !each.address.ip().is_loopback());
         if open && authentication != Authentication::Required {
             log::warn!("an open proxy: anyone who reaches {addresses} can use it without a password");

@@ -28,7 +28,7 @@ fn a_bad_value_is_one_line_that_names_option_value_and_what_is_allowed() {
         ("--dns", "google", "system"),
         ("--doh-ip", "resolver.test", "address"),
         ("--doh-port", "0", "65535"),
-        ("--doh-path", "dns-query", "/"),
+        ("--doh-path", "dns-query", "slash"),
         ("--doh-host", "a b", "host"),
         ("--buffer-size", "511", "512"),
         ("--buffer-size", "17M", "16"),

@@ -109,7 +109,7 @@ fn without_a_descriptor_for_the_origin_the_client_gets_01_and_the_daemon_goes_on
     let mut client = Client::connect(daemon.address());
     assert_eq!(client.offer(&[NO_AUTH]), NO_AUTH);
     // From now on no descriptor can be made that is not there already.
-    let before = daemon.limit_descriptors(Some(daemon.descriptor_max() + 1));
+    let before = daemon.forbid_descriptors();
     assert_eq!(client.request(CONNECT, &origin.address().into()).code, 1);
     client.expect_end();
     unharmed.assert_echo(b"unharmed");
@@ -122,7 +122,7 @@ fn without_a_descriptor_for_the_origin_the_client_gets_01_and_the_daemon_goes_on
 fn an_accept_that_fails_for_want_of_descriptors_is_tried_again_without_spinning() {
     let origin = Origin::echo(V4);
     let mut daemon = Daemon::start(&[]);
-    let before = daemon.limit_descriptors(Some(daemon.descriptor_max() + 1));
+    let before = daemon.forbid_descriptors();
     let mut clients: Vec<Client> = (0..5).map(|_| begin(&daemon, &origin)).collect();
     let used = cpu_over_pause(&daemon);
     assert!(used < 2 * RESTING, "{used:?}");

@@ -20,6 +20,9 @@ struct Source {
 fn every_file_is_tidy() {
     let files = files(&["rs", "toml", "md", "txt", "yaml", "template", "sh", ""]);
     let mut untidy = Vec::new();
+    for left_over in leftovers(top()) {
+        untidy.push(format!("{left_over}: a leftover of an editor or a merge"));
+    }
     for Source { path, text } in &files {
         for (index, line) in text.lines().enumerate() {
             let mut say = |what: &str| untidy.push(format!("{path}:{}: {what}", index + 1));
@@ -42,6 +45,15 @@ fn every_file_is_tidy() {
         }
     }
     report(&untidy);
+}
+
+/// Names that tools give to what they keep or cannot apply.
+fn leftovers(folder: &Path) -> Vec<String> {
+    files_below(folder)
+        .iter()
+        .map(|path| path.display().to_string())
+        .filter(|path| [".orig", ".rej", "~", ".swp", ".bak"].iter().any(|end| path.ends_with(end)))
+        .collect()
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -191,32 +203,39 @@ fn read(path: &str) -> String {
 
 /// Every text file of the repository with one of these extensions, in the order of their paths.
 fn files(extensions: &[&str]) -> Vec<Source> {
-    let mut found = Vec::new();
-    collect(top(), extensions, &mut found);
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let wanted = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extensions.contains(&extension.unwrap_or_default())
+    };
+    let paths = files_below(top()).into_iter().filter(wanted);
+    let found: Vec<Source> = paths
+        .filter_map(|path| {
+            let text = std::fs::read_to_string(&path).ok()?;
+            Some(Source { path: path.strip_prefix(top()).ok()?.display().to_string(), text })
+        })
+        .collect();
     assert!(!found.is_empty(), "no file with one of {extensions:?}");
     found
 }
 
-fn collect(folder: &Path, extensions: &[&str], found: &mut Vec<Source>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path: PathBuf = entry.unwrap().path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // Folders of tools and build results; what fuzzing and proptest found is data.
-        let skipped = (name.starts_with('.') && name != ".ci")
-            || ["target", "corpus", "artifacts", "proptest-regressions"].contains(&name)
-            || path.is_symlink();
-        if skipped {
-            continue;
-        }
-        if path.is_dir() {
-            collect(&path, extensions, found);
-            continue;
-        }
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        if let (true, Ok(text)) = (extensions.contains(&extension), std::fs::read_to_string(&path)) {
-            let path = path.strip_prefix(top()).unwrap().display().to_string();
-            found.push(Source { path, text });
+/// Every file below a folder, sorted; without build results, folders of tools, and what fuzzing found.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let skipped = (name.starts_with('.') && name != ".ci")
+                || ["target", "corpus", "artifacts", "proptest-regressions"].contains(&name)
+                || path.is_symlink();
+            match (skipped, path.is_dir()) {
+                (true, _) => {}
+                (false, true) => folders.push(path),
+                (false, false) => found.push(path),
+            }
         }
     }
+    found.sort();
+    found
 }

@@ -143,11 +143,12 @@ impl Daemon {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors").count()
     }
 
-    /// The highest descriptor it has open.
-    pub(crate) fn descriptor_max(&self) -> u64 {
-        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
-        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
-        numbers.max().expect("at least standard error")
+    /// Lets it open no further descriptor: the kernel takes the lowest free number, which is now the limit.
+    /// Gives the limit from before.
+    pub(crate) fn forbid_descriptors(&self) -> rustix::process::Rlimit {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let is_free = |number: &u64| std::fs::symlink_metadata(format!("{folder}/{number}")).is_err();
+        self.limit_descriptors((0..).find(is_free))
     }
 
     /// Changes how many descriptors it may have, while it runs.

@@ -139,11 +139,14 @@ impl DnsChain {
 
 fn start_unbound(folder: &TempDir) -> (Process, SocketAddr) {
     let address = loopback(free_port());
-    let records: Vec<String> = ZONE
+    let records: String = ZONE
         .iter()
         .flat_map(|(name, records)| records.iter().map(move |record| (name, record)))
-        .map(|(name, record)| format!("    local-data: \"{name}. 300 IN {record}\""))
+        .map(|(name, record)| format!("{name}. 300 IN {record}\n"))
         .collect();
+    let soa = "chain.test. 300 IN SOA ns.chain.test. admin.chain.test. 1 3600 600 86400 60\n";
+    let name_server = "chain.test. 300 IN NS ns.chain.test.\nns.chain.test. 300 IN A 127.0.0.1\n";
+    let zone = folder.file("chain.test.zone", [soa, name_server, &records].concat());
     let configuration = format!(
         "server:
     directory: \"{folder}\"
@@ -159,16 +162,19 @@ fn start_unbound(folder: &TempDir) -> (Process, SocketAddr) {
     num-threads: 1
     # Everything outside of the zone does not exist: no question leaves this machine.
     local-zone: \".\" static
-    local-zone: \"chain.test.\" static
-    local-data: \"chain.test. 300 IN SOA ns.chain.test. admin.chain.test. 1 3600 600 86400 60\"
-{records}
+    local-zone: \"chain.test.\" transparent
+# A zone file and no local-data, because of that unbound does not follow aliases.
+auth-zone:
+    name: \"chain.test.\"
+    zonefile: \"{zone}\"
+    fallback-enabled: no
 remote-control:
     control-enable: no
 ",
         folder = folder.path().display(),
         ip = address.ip(),
         port = address.port(),
-        records = records.join("\n"),
+        zone = zone.display(),
     );
     let path = folder.file("unbound.conf", configuration);
     let mut command = Command::new(program("unbound", "unbound"));
