@@ -20,7 +20,7 @@ mod name;
 mod version;
 // The versions.
 pub mod v1;
-//pub mod v2;
+pub mod v2;
 
 pub use name::{Name, Password, SizeError};
 pub use version::Version;

@@ -94,9 +94,7 @@ impl Reply {
     pub fn invalid(asked: Asked) -> Self {
         match asked {
             Asked::Query(_) => Self::QueryFailed(QueryFailure::InvalidParameter),
-            Asked::Modification(cmd) => {
-                Self::Modified { cmd, status: ModificationStatus::InvalidParameter }
-            }
+            Asked::Modification(cmd) => Self::Modified { cmd, status: ModificationStatus::InvalidParameter },
         }
     }
 
@@ -117,9 +115,7 @@ impl Reply {
                 Some(query) => cut.number(query.width()).map(|value| Self::Number { query, value }),
                 None => return Err(ReplyError::Unexpected { asked, kind, cmd }),
             },
-            (Asked::Modification(_), 0x01, 0xff) => {
-                Some(Self::UnknownCommand(Asked::Modification(0xff)))
-            }
+            (Asked::Modification(_), 0x01, 0xff) => Some(Self::UnknownCommand(Asked::Modification(0xff))),
             (Asked::Modification(wanted), 0x01, _) if wanted == cmd => cut
                 .octet()
                 .map(|code| Self::Modified { cmd, status: ModificationStatus::from_code(cmd, code) }),
@@ -213,10 +209,7 @@ mod tests {
         assert!(matches!(Reply::decode(asked, &[1, 2, 0]), Err(ReplyError::Unexpected { kind: 1, .. })));
         assert_eq!(Reply::decode(asked, &[0, 2, 0]), Ok(None));
         assert_eq!(Reply::decode(asked, &[0xff, 0xff]), Ok(Some((Reply::UnknownType, 2))));
-        assert_eq!(
-            Reply::decode(Asked::Query(0), &[0, 0, 1, 1, b'u', 7]),
-            Err(ReplyError::Privilege(7))
-        );
+        assert_eq!(Reply::decode(Asked::Query(0), &[0, 0, 1, 1, b'u', 7]), Err(ReplyError::Privilege(7)));
         assert_eq!(Reply::decode(Asked::Query(0), &[0, 0, 1, 0, 0]), Err(ReplyError::Name(SizeError(0))));
     }
 }
