@@ -12,6 +12,8 @@ mod reply;
 mod request;
 // What they are cut with.
 mod cut;
+#[cfg(test)]
+mod tests;
 
 pub use login::{Login, LoginError, LoginStatus, decode_login, decode_login_reply, encode_login};
 pub use modification::{Modification, ModificationStatus, Privilege, Switch};

@@ -180,13 +180,13 @@ pub trait Value: Sized {
 macro_rules! message {
     (
         $(#[doc = $help:literal])+
-        pub struct $name:ident $cddl:literal {
+        $visibility:vis struct $name:ident $cddl:literal {
             $($(#[doc = $field_help:literal])+ $key:literal $field:ident: $ty:ty,)*
         }
     ) => {
         $(#[doc = $help])+
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name {
+        $visibility struct $name {
             $($(#[doc = $field_help])+ pub $field: $ty,)*
         }
 
@@ -517,7 +517,7 @@ mod tests {
 
     message! {
         /// Only for these tests.
-        pub struct Sample "sample" {
+        pub(super) struct Sample "sample" {
             /// Any number.
             1 number: u16,
             /// May be absent.

@@ -15,7 +15,8 @@ use super::values::Role;
 use crate::limits::{ITERATIONS_MAX, ITERATIONS_MIN, NONCE_BYTES_MIN, TRANSCRIPT_BYTES_MAX};
 use crate::{Name, Password};
 
-/// The four records before the proof, in the order in which they travelled.
+/// The four records before the proof: HELLO, its reply, the start, the challenge. Always in this order, even where
+/// a client sent the start before it had read the reply to HELLO.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
     records: Vec<u8>,
@@ -259,7 +260,9 @@ mod tests {
         let (client, start) = ClientStarted::new(user, Nonce::new([1; 16]).unwrap());
         let (server, challenge) = ServerStarted::new(&start, verifier, &Nonce::new([2; 20]).unwrap());
         let mut transcript = Transcript::default();
-        [&b"hello"[..], b"hello reply", b"start", b"challenge"].map(|record| transcript.add(record));
+        for record in ["hello", "hello reply", "start", "challenge"] {
+            transcript.add(record.as_bytes());
+        }
         Dialogue { client, server, challenge, transcript }
     }
 
