@@ -32,15 +32,11 @@ impl Definitions {
             (field.define)(self);
         }
         comment(&mut self.text, "", help);
-        if fields.is_empty() {
-            let _ = writeln!(self.text, "{name} = {{}}\n");
-            return;
-        }
         let _ = writeln!(self.text, "{name} = {{");
         for field in fields {
             comment(&mut self.text, "  ", &format!("{}:{}", field.name, field.help));
             let optional = if field.optional { "? " } else { "" };
-            let _ = writeln!(self.text, "  {optional}{} => {},", field.key, (field.cddl)());
+            let _ = writeln!(self.text, "  {optional}{}: {},", field.key, (field.cddl)());
         }
         self.text.push_str("  * uint => any\n}\n\n");
     }

@@ -221,7 +221,7 @@ wire_enum! {
         Observer = 1 "observer",
         /// Acts on traffic: kill, trace, flush, drain, rotate.
         Operator = 2 "operator",
-        /// Everything: users, settings, shutdown, credential events.
+        /// Everything: users, settings, shutdown, credentials.
         Admin = 3 "admin",
     }
 }
