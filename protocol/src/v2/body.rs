@@ -36,7 +36,7 @@ pub enum BodyError {
         key: u64,
         /// Its name.
         name: &'static str,
-        /// What is allowed, as CDDL.
+        /// What is allowed, in words.
         allowed: String,
     },
 }
@@ -82,7 +82,7 @@ pub enum SyntaxProblem {
 impl BodyError {
     /// A value that `T` does not allow; the field's name is filled in by the message around it.
     pub(super) fn value<T: Value>() -> Self {
-        Self::Value { key: 0, name: "", allowed: T::cddl() }
+        Self::Value { key: 0, name: "", allowed: T::allowed() }
     }
 
     fn in_field(self, field: u64, field_name: &'static str) -> Self {
@@ -152,6 +152,9 @@ pub trait Value: Sized {
     /// Its CDDL, or the name of its definition.
     fn cddl() -> String;
 
+    /// What is allowed, in words, for the sentence that refuses something else.
+    fn allowed() -> String;
+
     /// Collects the definitions it consists of.
     fn define(_definitions: &mut Definitions) {}
 
@@ -208,6 +211,10 @@ macro_rules! message {
         impl $crate::v2::body::Value for $name {
             fn cddl() -> String {
                 $cddl.to_owned()
+            }
+
+            fn allowed() -> String {
+                "a map".to_owned()
             }
 
             fn define(definitions: &mut $crate::v2::cddl::Definitions) {
@@ -367,16 +374,21 @@ impl<'b> Reader<'b> {
         self.decoder.u64().map_err(|_| BodyError::value::<T>())
     }
 
+    /// A number of one octet; the error names what `T` allows.
+    pub(super) fn octet<T: Value>(&mut self) -> Result<u8, BodyError> {
+        self.decoder.u8().map_err(|_| BodyError::value::<T>())
+    }
+
     pub(super) fn key(&mut self) -> Result<u64, BodyError> {
         self.decoder.u64().map_err(|_| self.problem(SyntaxProblem::KeyType))
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'b [u8], BodyError> {
-        self.decoder.bytes().map_err(|_| Self::other_type("bstr"))
+    pub(super) fn bytes<T: Value>(&mut self) -> Result<&'b [u8], BodyError> {
+        self.decoder.bytes().map_err(|_| BodyError::value::<T>())
     }
 
-    pub(super) fn text(&mut self) -> Result<&'b str, BodyError> {
-        self.decoder.str().map_err(|_| Self::other_type("tstr"))
+    pub(super) fn text<T: Value>(&mut self) -> Result<&'b str, BodyError> {
+        self.decoder.str().map_err(|_| BodyError::value::<T>())
     }
 
     pub(super) fn bool(&mut self) -> Result<bool, BodyError> {
@@ -390,10 +402,6 @@ impl<'b> Reader<'b> {
 
     pub(super) fn skip(&mut self) -> Result<(), BodyError> {
         self.decoder.skip().map_err(|_| self.truncated())
-    }
-
-    fn other_type(allowed: &str) -> BodyError {
-        BodyError::Value { key: 0, name: "", allowed: allowed.to_owned() }
     }
 }
 
@@ -456,6 +464,9 @@ impl<T: Value> Value for Option<T> {
     fn cddl() -> String {
         T::cddl()
     }
+    fn allowed() -> String {
+        T::allowed()
+    }
     fn define(definitions: &mut Definitions) {
         T::define(definitions);
     }
@@ -485,6 +496,9 @@ impl<T: Value> Value for Vec<T> {
 
     fn cddl() -> String {
         format!("[+ {}]", T::cddl())
+    }
+    fn allowed() -> String {
+        format!("a list, each item {}", T::allowed())
     }
     fn define(definitions: &mut Definitions) {
         T::define(definitions);
@@ -585,9 +599,9 @@ mod tests {
     fn a_wrong_field_is_named() {
         assert_eq!(Sample::decode(&[0xa0]), Err(BodyError::Missing { key: 1, name: "number" }));
         let error = Sample::decode(&[0xa1, 1, 0x1a, 0, 1, 0, 0]).unwrap_err();
-        assert_eq!(error.to_string(), "field number (key 1): allowed is uint .size 2");
+        assert_eq!(error.to_string(), "field number (key 1): allowed is a number from 0 to 65535");
         assert_eq!(error.field(), Some(1));
         let error = Sample::decode(&[0xa2, 1, 1, 3, 0x81, 0x20]).unwrap_err();
-        assert_eq!(error.to_string(), "field list (key 3): allowed is uint .size 1");
+        assert_eq!(error.to_string(), "field list (key 3): allowed is a number from 0 to 255");
     }
 }

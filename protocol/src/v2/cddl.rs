@@ -41,6 +41,15 @@ impl Definitions {
         self.text.push_str("  * uint => any\n}\n\n");
     }
 
+    pub(super) fn choice(&mut self, name: &'static str, help: &str, types: &str) {
+        if self.seen.contains(&name) {
+            return;
+        }
+        self.seen.push(name);
+        comment(&mut self.text, "", help);
+        let _ = writeln!(self.text, "{name} = {types}\n");
+    }
+
     pub(super) fn enumeration(&mut self, name: &'static str, help: &str, rows: &[EnumRow]) {
         if self.seen.contains(&name) {
             return;
