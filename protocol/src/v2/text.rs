@@ -4,7 +4,8 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-use super::body::{BodyError, Reader, Value, Writer};
+use super::body::{BodyError, Value};
+use super::cbor::{Reader, Writer};
 
 /// UTF-8 text of at most `MAX` octets.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

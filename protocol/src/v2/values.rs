@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::body::{BodyError, Reader, Value, Writer};
+use super::body::{BodyError, Value};
+use super::cbor::{Reader, Writer};
 use super::cddl::Definitions;
 use crate::Name;
 
@@ -223,11 +224,11 @@ macro_rules! wire_enum {
             fn define(definitions: &mut $crate::v2::cddl::Definitions) {
                 definitions.enumeration($cddl, concat!($($help),+), Self::ROWS);
             }
-            fn write(&self, out: &mut $crate::v2::body::Writer) {
+            fn write(&self, out: &mut $crate::v2::cbor::Writer) {
                 out.unsigned(u64::from(self.code()));
             }
             fn read(
-                input: &mut $crate::v2::body::Reader<'_>,
+                input: &mut $crate::v2::cbor::Reader<'_>,
             ) -> Result<Self, $crate::v2::body::BodyError> {
                 input.octet::<Self>().map(Self::from)
             }
