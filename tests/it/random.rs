@@ -252,33 +252,39 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
         read_and_compare(stream, Stream::up(script.seed), script.up_bytes, pace, script.seed)
     };
     let write = |stream: &mut TcpStream| {
-        // What fails here the other end sees.
-        drop(write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed));
+        write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed)
     };
     let got = match script.order {
         Order::Together | Order::ClientResets => {
             let mut writer = stream.try_clone().expect("a second handle");
             std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    write(&mut writer);
+                let written = scope.spawn(move || {
+                    let written = write(&mut writer);
                     drop(writer.shutdown(Shutdown::Write));
+                    written
                 });
-                read(&mut stream)
+                let got = read(&mut stream);
+                // The kernel tells of a reset once: whoever asks first, here the writer, has it; the reader
+                // then sees an end.
+                match written.join().expect("no panic") {
+                    Err(_) if got == Got::All => Got::Reset(script.up_bytes),
+                    Err(_) | Ok(()) => got,
+                }
             })
         }
         Order::ClientFirst => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream)); // What fails here the other end sees.
             got
         }
         Order::OriginFirst => {
-            write(&mut stream);
+            drop(write(&mut stream));
             drop(stream.shutdown(Shutdown::Write));
             read(&mut stream)
         }
         Order::OriginResets => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream));
             crate::harness::client::reset(stream);
             got
         }
