@@ -252,33 +252,34 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
         read_and_compare(stream, Stream::up(script.seed), script.up_bytes, pace, script.seed)
     };
     let write = |stream: &mut TcpStream| {
-        // What fails here the other end sees.
-        drop(write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed));
+        write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed)
     };
     let got = match script.order {
         Order::Together | Order::ClientResets => {
             let mut writer = stream.try_clone().expect("a second handle");
             std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    write(&mut writer);
-                    drop(writer.shutdown(Shutdown::Write));
-                });
-                read(&mut stream)
+                let writing =
+                    scope.spawn(move || write(&mut writer).and_then(|()| writer.shutdown(Shutdown::Write)));
+                let got = read(&mut stream);
+                // The kernel tells of a reset once: where the writer was told, the reader sees a plain end.
+                match (got, writing.join().expect("a writer that does not panic")) {
+                    (Got::All, Err(_)) => Got::Reset(script.up_bytes),
+                    (got, _) => got,
+                }
             })
         }
         Order::ClientFirst => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream)); // What fails here the other end sees.
             got
         }
         Order::OriginFirst => {
-            write(&mut stream);
-            drop(stream.shutdown(Shutdown::Write));
+            drop(write(&mut stream).and_then(|()| stream.shutdown(Shutdown::Write)));
             read(&mut stream)
         }
         Order::OriginResets => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream));
             crate::harness::client::reset(stream);
             got
         }

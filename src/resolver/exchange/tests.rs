@@ -1,3 +1,5 @@
+//! Questions as they go out, and answers of every kind as they come in.
+
 use std::str::FromStr;
 
 use hickory_proto::op::{Message, Query};

@@ -1,3 +1,5 @@
+//! Responses whole and in pieces, right and wrong.
+
 use proptest::prelude::*;
 
 use super::*;
