@@ -258,13 +258,17 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
         Order::Together | Order::ClientResets => {
             let mut writer = stream.try_clone().expect("a second handle");
             std::thread::scope(|scope| {
-                let writing =
-                    scope.spawn(move || write(&mut writer).and_then(|()| writer.shutdown(Shutdown::Write)));
+                let written = scope.spawn(move || {
+                    let written = write(&mut writer);
+                    drop(writer.shutdown(Shutdown::Write));
+                    written
+                });
                 let got = read(&mut stream);
-                // The kernel tells of a reset once: where the writer was told, the reader sees a plain end.
-                match (got, writing.join().expect("a writer that does not panic")) {
-                    (Got::All, Err(_)) => Got::Reset(script.up_bytes),
-                    (got, _) => got,
+                // The kernel tells of a reset once: whoever asks first, here the writer, has it; the reader
+                // then sees an end.
+                match written.join().expect("no panic") {
+                    Err(_) if got == Got::All => Got::Reset(script.up_bytes),
+                    Err(_) | Ok(()) => got,
                 }
             })
         }
@@ -274,7 +278,8 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
             got
         }
         Order::OriginFirst => {
-            drop(write(&mut stream).and_then(|()| stream.shutdown(Shutdown::Write)));
+            drop(write(&mut stream));
+            drop(stream.shutdown(Shutdown::Write));
             read(&mut stream)
         }
         Order::OriginResets => {

@@ -1,4 +1,4 @@
-//! Questions as they go out, and answers of every kind as they come in.
+//! What the decoder of answers takes and refuses.
 
 use std::str::FromStr;
 

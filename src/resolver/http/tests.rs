@@ -1,4 +1,4 @@
-//! Responses whole and in pieces, right and wrong.
+//! What the parser of HTTP answers takes and refuses, whatever the split.
 
 use proptest::prelude::*;
 
