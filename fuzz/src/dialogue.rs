@@ -193,7 +193,7 @@ impl World {
                 self.now += Duration::from_millis(u64::from(script.number()));
                 self.step(Input::Tick);
             }
-            8 => self.verdict(kind & 16 != 0),
+            8 => self.verdict((kind & 16 != 0).then(user)),
             9 => self.answer(Family::V4, outcome(script)),
             10 => self.answer(Family::V6, outcome(script)),
             11 => self.connected(AttemptId(script.octet() % 10)),
@@ -226,7 +226,7 @@ impl World {
     /// Gives the oldest question that is open its most usual answer. `false`: none is open.
     fn answer_at_once(&mut self) -> bool {
         if self.verifying {
-            self.verdict(true);
+            self.verdict(Some(user()));
         } else if let Some(family) = self.asked.first().copied() {
             let fits = |ip: &IpAddr| ip.is_ipv4() == (family == Family::V4);
             self.answer(family, Outcome::Addresses(ADDRESSES.into_iter().filter(fits).collect()));
@@ -242,11 +242,11 @@ impl World {
         true
     }
 
-    fn verdict(&mut self, accept: bool) {
+    fn verdict(&mut self, verdict: Option<Arc<User>>) {
         if std::mem::take(&mut self.verifying) && self.stage() == "authenticate" {
-            self.accepted = accept;
+            self.accepted = verdict.is_some();
         }
-        self.step(Input::Verdict(accept.then(user)));
+        self.step(Input::Verdict(verdict));
     }
 
     fn answer(&mut self, family: Family, outcome: Outcome) {

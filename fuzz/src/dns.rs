@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::op::Message;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RecordType;
 use socks5d::limits::{
     ADDRESSES_PER_ANSWER_MAX, CACHE_NEGATIVE_TTL_MAX, CACHE_TTL_MAX, DNS_MESSAGE_BYTES_MAX,
     RECORDS_PER_ANSWER_MAX,
@@ -119,11 +119,7 @@ fn check_addresses(family: Family, addresses: &[IpAddr], ttl: Duration) {
 fn check_against_hickory(octets: &[u8], addresses: &[IpAddr]) {
     let Ok(message) = Message::from_vec(octets) else { return };
     for address in addresses {
-        let found = message.answers.iter().any(|record| match &record.data {
-            RData::A(ip) => *address == IpAddr::V4(ip.0),
-            RData::AAAA(ip) => *address == IpAddr::V6(ip.0),
-            _ => false,
-        });
+        let found = message.answers.iter().any(|record| record.data.ip_addr() == Some(*address));
         assert!(found, "{address} stands in no record");
     }
 }

@@ -3,6 +3,8 @@
 //! Two drivers run the same functions: libFuzzer, guided by coverage (`fuzz_targets/`, for `cargo fuzz`), and
 //! [`driver`], which changes committed seeds (`seeds/`) on any toolchain. README.md says how to run both.
 
+#![allow(clippy::indexing_slicing, reason = "a panic is how a target fails")]
+
 // The targets, in the order in which octets meet them in the daemon.
 mod wire;
 // (kept apart so that the formatter leaves the order)

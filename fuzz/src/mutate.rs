@@ -21,7 +21,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,11 +32,11 @@ impl Random {
     /// From 0 to `end`, without `end`.
     pub fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % end).unwrap_or(0)
+        usize::try_from(self.number() % end).unwrap_or(0)
     }
 
     fn octet(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.number().to_le_bytes()[0]
     }
 
     /// Short ones more often than long ones: from 1 to `max`.
@@ -49,12 +49,12 @@ impl Random {
 /// The input of that number: a seed with a few changes, or now and then something that no seed looks like.
 #[must_use]
 pub fn input(seeds: &[Vec<u8>], words: &[&[u8]], seed: u64, number: u64) -> Vec<u8> {
-    let mut random = Random::new(Random::new(seed).next() ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd));
+    let mut random = Random::new(Random::new(seed).number() ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd));
     let mut octets = match seeds.get(random.below(seeds.len() + seeds.len() / 8 + 1)) {
         Some(seed) => seed.clone(),
         None => (0..random.length(64)).map(|_| random.octet()).collect(),
     };
-    for _ in 0..=random.next() % CHANGES_MAX {
+    for _ in 0..=random.number() % CHANGES_MAX {
         change(&mut octets, seeds, words, &mut random);
     }
     octets.truncate(INPUT_BYTES_MAX);
