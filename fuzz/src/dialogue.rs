@@ -249,8 +249,10 @@ impl World {
         self.step(Input::Verdict(verdict));
     }
 
+    /// An answer, late perhaps, but only to what was asked, and once: the deadlines rely on that.
     fn answer(&mut self, family: Family, outcome: Outcome) {
-        self.asked.retain(|asked| *asked != family);
+        let Some(at) = self.asked.iter().position(|asked| *asked == family) else { return };
+        self.asked.remove(at);
         self.step(Input::Answer(family, outcome));
     }
 
