@@ -166,6 +166,8 @@ enum Got {
     All,
     /// A reset after this many bytes, all of them right.
     Reset(usize),
+    /// An end after this many bytes, too few, all of them right.
+    Ended(usize),
     Wrong(String),
 }
 
@@ -189,7 +191,7 @@ fn read_and_compare(
         }
         let got = match stream.read(&mut buffer[..at_most]) {
             Ok(0) if total == length => return Got::All,
-            Ok(0) => return Got::Wrong(format!("ended after {total} of {length} bytes")),
+            Ok(0) => return Got::Ended(total),
             Ok(got) => got,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Got::Reset(total),
             Err(error) => return Got::Wrong(format!("after {total} of {length} bytes: {error}")),
@@ -266,9 +268,10 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
                 let got = read(&mut stream);
                 // The kernel tells of a reset once: whoever asks first, here the writer, has it; the reader
                 // then sees an end.
-                match written.join().expect("no panic") {
-                    Err(_) if got == Got::All => Got::Reset(script.up_bytes),
-                    Err(_) | Ok(()) => got,
+                match (got, written.join().expect("no panic")) {
+                    (Got::All, Err(_)) => Got::Reset(script.up_bytes),
+                    (Got::Ended(bytes), Err(_)) => Got::Reset(bytes),
+                    (got, _) => got,
                 }
             })
         }

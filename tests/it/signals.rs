@@ -133,7 +133,7 @@ fn a_setting_that_needs_a_restart_is_named_and_keeps_its_value() {
     let (mut daemon, change) = with_config("workers = 2\n");
     change(&mut daemon, "workers = 3\ndeny-private = true\n");
     let named = daemon.stderr().wait_for("[workers]");
-    assert!(named.contains("next start"), "{named}");
+    assert!(named.contains("restart"), "{named}");
     eventually("what is live holds", || reply_to(daemon.address(), origin.address()).code == 2);
 }
 
