@@ -398,6 +398,7 @@ impl Worker {
                 Weight::Light
             }
             Ok(Progress::Unfinished) => {
+                self.tools.note_busy(key.0);
                 self.enqueue(key);
                 Weight::Heavy
             }

@@ -166,8 +166,8 @@ enum Got {
     All,
     /// A reset after this many bytes, all of them right.
     Reset(usize),
-    /// An end after this many bytes, too few, all of them right.
-    Ended(usize),
+    /// An end after this many bytes, all of them right, but too few.
+    Short(usize),
     Wrong(String),
 }
 
@@ -191,7 +191,7 @@ fn read_and_compare(
         }
         let got = match stream.read(&mut buffer[..at_most]) {
             Ok(0) if total == length => return Got::All,
-            Ok(0) => return Got::Ended(total),
+            Ok(0) => return Got::Short(total),
             Ok(got) => got,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Got::Reset(total),
             Err(error) => return Got::Wrong(format!("after {total} of {length} bytes: {error}")),
@@ -270,7 +270,7 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
                 // then sees an end.
                 match (got, written.join().expect("no panic")) {
                     (Got::All, Err(_)) => Got::Reset(script.up_bytes),
-                    (Got::Ended(bytes), Err(_)) => Got::Reset(bytes),
+                    (Got::Short(bytes), Err(_)) => Got::Reset(bytes),
                     (got, _) => got,
                 }
             })
