@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::relay::{Direction, Fault, Ready, Side};
+use super::side::{Fault, Ready, Side};
 use crate::limits;
 use crate::sys::pipe::Pipe;
 
@@ -27,6 +27,17 @@ pub enum Held {
 pub struct Chunk {
     bytes: Vec<u8>,
     written: usize,
+}
+
+/// What one read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// So many bytes were read, and so many of them passed on.
+    Bytes { read: usize, passed: u64 },
+    /// The peer has closed its side.
+    End,
+    /// There is nothing at the moment.
+    Nothing,
 }
 
 /// What the reads of a direction have been like: decides between copying and splicing.
@@ -126,78 +137,78 @@ impl Tools {
     }
 
     /// Reads once and passes on what the other side takes; the rest is held.
-    ///
-    /// `Some(0)`: end of stream. `None`: nothing there at the moment.
     pub(super) fn carry<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
-    ) -> Result<Option<usize>, Fault> {
-        if direction.pace.full_reads >= FULL_READS_TO_SPLICE
+    ) -> Result<Carried, Fault> {
+        if pace.full_reads >= FULL_READS_TO_SPLICE
             && !self.is_one_alone()
             && let Some(pipe) = self.take_pipe()
         {
-            return self.carry_spliced(direction, from, to, pipe);
+            return self.carry_spliced(held, pace, from, to, pipe);
         }
-        self.carry_copied(direction, from, to)
+        self.carry_copied(held, pace, from, to)
     }
 
     fn carry_copied<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
-    ) -> Result<Option<usize>, Fault> {
+    ) -> Result<Carried, Fault> {
         let room = self.room();
         let buffer = self.scratch.get_mut(..room).unwrap_or_default();
         let Some(bytes) = receive(from, |from| from.receive(buffer))? else {
-            direction.pace.full_reads = 0;
-            return Ok(None);
+            pace.full_reads = 0;
+            return Ok(Carried::Nothing);
         };
         if bytes == 0 {
-            return Ok(Some(0));
+            return Ok(Carried::End);
         }
         if bytes < room {
-            direction.pace.full_reads = 0;
+            pace.full_reads = 0;
             // A short read has emptied the socket, so the read that would say so can be saved; unless the
             // peer has closed: then the end may have come with these bytes, and no event will tell again.
             let ready = from.ready();
             ready.readable = ready.read_closed;
         } else if room == self.scratch.len() {
-            direction.pace.full_reads = direction.pace.full_reads.saturating_add(1);
+            pace.full_reads = pace.full_reads.saturating_add(1);
         }
         let written = send_some(to, self.scratch.get(..bytes).unwrap_or_default())?;
-        direction.bytes += written as u64;
         if written < bytes {
-            direction.held = self.hold(written, bytes);
+            *held = self.hold(written, bytes);
         }
-        Ok(Some(bytes))
+        Ok(Carried::Bytes { read: bytes, passed: written as u64 })
     }
 
     fn carry_spliced<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
         pipe: Pipe,
-    ) -> Result<Option<usize>, Fault> {
+    ) -> Result<Carried, Fault> {
         // The pipe is empty, so "would block" can only mean that the socket is. A short splice means nothing:
         // a pipe may be full in slots long before it is full in bytes.
         match receive(from, |from| from.splice_into(&pipe, pipe.size())) {
             Ok(Some(0)) => {
                 self.put_pipe(pipe);
-                Ok(Some(0))
+                Ok(Carried::End)
             }
-            Ok(Some(bytes)) => {
-                direction.held = Held::Pipe(Box::new((pipe, bytes)));
-                direction.bytes += self.unload(&mut direction.held, to)?;
-                Ok(Some(bytes))
+            Ok(Some(read)) => {
+                *held = Held::Pipe(Box::new((pipe, read)));
+                let passed = self.unload(held, to)?;
+                Ok(Carried::Bytes { read, passed })
             }
             Ok(None) => {
                 self.put_pipe(pipe);
-                direction.pace.full_reads = 0;
-                Ok(None)
+                pace.full_reads = 0;
+                Ok(Carried::Nothing)
             }
             Err(fault) => {
                 self.put_pipe(pipe);
