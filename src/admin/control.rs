@@ -23,6 +23,7 @@ use crate::settings::{AccessLog, AuthMode, DnsMode, Reloaded, Resolved, Settings
 use crate::store::{self, Replaced, Store, StoreOptions, UserError};
 use crate::sys::network;
 use crate::sys::signals::{Signal, Signals};
+use crate::sys::socket::{OptionError, TcpOptions};
 
 const SIGNALS: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -36,6 +37,9 @@ pub enum StartError {
     /// An address is taken, or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// TCP does not take an option.
+    #[error(transparent)]
+    Tcp(#[from] OptionError),
     /// The users of the configuration, or the store's threads.
     #[error(transparent)]
     Store(#[from] store::StartError),
@@ -91,6 +95,8 @@ impl Daemon {
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
         let descriptors = network::raise_descriptor_limit();
         let system = System::read(&settings);
+        let tcp = TcpOptions::from_settings(&settings);
+        tcp.check()?;
         let store = Store::start(resolved.settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
         let listeners = listen(&settings, authentication)?;
@@ -103,6 +109,7 @@ impl Daemon {
             rules: rules(&settings, authentication),
             policy: policy(&settings, &system, addresses),
             resolver: resolver::Config::from_settings(&settings, &system.servers),
+            tcp: tcp.clone(),
             settings: Arc::clone(&settings),
         });
         let poll = Poll::new()?;
@@ -119,6 +126,7 @@ impl Daemon {
             start: start_number(),
             on_end: Arc::clone(&waker),
         })?;
+        plane.set_tcp_options(&tcp);
         let daemon = Self {
             resolved,
             diagnostics,
@@ -223,6 +231,9 @@ impl Daemon {
             Ok(reloaded) => reloaded,
             Err(error) => return log::error!("nothing was changed: {error}"),
         };
+        if let Err(error) = TcpOptions::from_settings(&resolved.settings).check() {
+            return log::error!("nothing was changed: {error}");
+        }
         if resolved.settings.access_log != self.resolved.settings.access_log
             && let Err(error) = self.access.redirect(resolved.settings.access_log.clone())
         {
@@ -280,12 +291,15 @@ impl Daemon {
     fn publish(&self) {
         let settings = without_users(&self.resolved.settings);
         let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
+        let tcp = TcpOptions::from_settings(&settings);
         let snapshot = Arc::new(Snapshot {
             rules: rules(&settings, decide(&settings, &self.store)),
             policy: policy(&settings, &self.system, listeners),
             resolver: resolver::Config::from_settings(&settings, &self.system.servers),
+            tcp,
             settings,
         });
+        self.plane.set_tcp_options(&snapshot.tcp);
         self.resolver.set_hosts(self.system.hosts_table());
         self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
     }

@@ -10,8 +10,9 @@ use mio::Interest;
 
 use super::connect::AttemptError;
 use super::inbox::{Message, SessionKey};
-use super::relay::{Fault, Progress, Side};
+use super::relay::Progress;
 use super::session::{AttemptId, Context, Families, Input, Login, Output, Session, Target};
+use super::side::{Fault, Side};
 use super::slot::{Handshake, SideOf, Slot, Socket};
 use super::wire::Reply;
 use super::worker::{Weight, Worker};
@@ -302,7 +303,8 @@ impl Worker {
     /// Begins to connect; what fails at once is an answer at once.
     fn attempt(&mut self, key: SessionKey, id: AttemptId, address: SocketAddr) -> Result<(), AttemptError> {
         let source = self.snapshot.policy.source_for(address.ip());
-        let stream = socket::connect(address, source).map_err(|error| attempt_error(&error))?;
+        let stream =
+            socket::connect(address, source, &self.snapshot.tcp).map_err(|error| attempt_error(&error))?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
