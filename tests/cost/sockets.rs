@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use socks5d::proxy::relay::{Ready, Side};
+use socks5d::proxy::side::{Ready, Side};
 use socks5d::sys::pipe::Pipe;
 
 /// Nothing on loopback takes that long.

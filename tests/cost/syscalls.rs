@@ -83,7 +83,10 @@ fn a_session_by_address_costs_these_calls() {
             epoll_wait
             recvfrom
             socket
-            setsockopt
+            setsockopt TCP_NODELAY
+            setsockopt SO_KEEPALIVE
+            setsockopt TCP_KEEPIDLE
+            setsockopt TCP_KEEPINTVL
             connect
             epoll_ctl
             epoll_wait
@@ -103,7 +106,7 @@ fn a_session_by_address_costs_these_calls() {
             close
             close
             epoll_wait
-            = 29: 2 accept4, 2 close, 1 connect, 2 epoll_ctl, 8 epoll_wait, 1 getsockname, 6 recvfrom, 4 sendto, 1 setsockopt, 1 shutdown, 1 socket
+            = 32: 2 accept4, 2 close, 1 connect, 2 epoll_ctl, 8 epoll_wait, 1 getsockname, 6 recvfrom, 4 sendto, 4 setsockopt, 1 shutdown, 1 socket
         "#]],
     );
 }
@@ -201,7 +204,7 @@ fn compare<'a>(dialogues: impl Iterator<Item = &'a [Call]>, empty_waits_max: usi
     for calls in dialogues {
         let (empty, calls): (Vec<Call>, Vec<Call>) = calls.iter().cloned().partition(Call::is_empty_wait);
         empty_waits.push(empty.len());
-        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+        let names: Vec<String> = calls.iter().map(Call::shown).collect();
         let counts: Vec<String> =
             counted(&calls).iter().map(|(name, count)| format!("{count} {name}")).collect();
         let way = format!("{}\n= {}: {}\n", names.join("\n"), calls.len(), counts.join(", "));

@@ -86,6 +86,14 @@ impl Traced {
 }
 
 impl Call {
+    /// Its name; of socket options theirs too, so that a list of calls says which of them were set.
+    pub(crate) fn shown(&self) -> String {
+        match self.text.split(", ").nth(2).filter(|_| self.name == "setsockopt") {
+            Some(option) => format!("{} {option}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// A look at the poller that brought no event.
     pub(crate) fn is_empty_wait(&self) -> bool {
         self.name == "epoll_wait" && self.text.ends_with(" = 0")
