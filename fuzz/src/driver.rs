@@ -260,7 +260,7 @@ fn quiet_panics() {
 fn save(artifacts: &Path, failure: &Failure) -> io::Result<PathBuf> {
     let directory = artifacts.join(failure.target);
     fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("found-{:016x}", fingerprint(&failure.input)));
+    let path = directory.join(format!("found-{:016x}.seed", fingerprint(&failure.input)));
     fs::write(&path, &failure.input)?;
     Ok(path)
 }

@@ -163,7 +163,7 @@ fn a_planted_panic_is_found_made_small_saved_and_repeated() {
         planted
           on input N of seed 1; again: FUZZ_SEED=1 FUZZ_FIRST=N
           3 octets: b"\xffKO"
-          saved as DIR/planted/found-f828a41be342f1b0; once mended it belongs into seeds/planted"#]]
+          saved as DIR/planted/found-f828a41be342f1b0.seed; once mended it belongs into seeds/planted"#]]
     .assert_eq(text);
 }
 
