@@ -62,8 +62,9 @@ pub struct Tools {
     chunks: Vec<Box<Chunk>>,
     /// Bytes that all chunks of this worker hold.
     chunk_bytes: usize,
-    /// Pipes proven empty, for reuse.
-    pipes: Vec<Pipe>,
+    /// Pipes proven empty, for reuse, each in the box in which a direction holds it.
+    #[expect(clippy::vec_box, reason = "a pipe goes into a session and back as it is: 8 bytes there")]
+    pipes: Vec<Box<(Pipe, usize)>>,
     /// Pipes in the pool and at work.
     pipes_count: usize,
     pipes_count_max: usize,
@@ -191,64 +192,59 @@ impl Tools {
         pace: &mut Pace,
         from: &mut S,
         to: &mut S,
-        pipe: Pipe,
+        mut carried: Box<(Pipe, usize)>,
     ) -> Result<Carried, Fault> {
         // The pipe is empty, so "would block" can only mean that the socket is. A short splice means nothing:
         // a pipe may be full in slots long before it is full in bytes.
-        match receive(from, |from| from.splice_into(&pipe, pipe.size())) {
+        match receive(from, |from| from.splice_into(&carried.0, carried.0.size())) {
             Ok(Some(0)) => {
-                self.put_pipe(pipe);
+                self.put_pipe(carried);
                 Ok(Carried::End)
             }
             Ok(Some(read)) => {
-                *held = Held::Pipe(Box::new((pipe, read)));
+                carried.1 = read;
+                *held = Held::Pipe(carried);
                 let passed = self.unload(held, to)?;
                 self.keep_a_pipe(held)?;
                 Ok(Carried::Bytes { read, passed })
             }
             Ok(None) => {
-                self.put_pipe(pipe);
+                self.put_pipe(carried);
                 pace.full_reads = 0;
                 Ok(Carried::Nothing)
             }
             Err(fault) => {
-                self.put_pipe(pipe);
+                self.put_pipe(carried);
                 Err(fault)
             }
         }
     }
 
-    /// Passes held bytes on; gives back how many went. What carried them is free again once empty.
+    /// Passes held bytes on; gives back how many went. What carried them is free again once empty; after a
+    /// fault it is still held, so that [`Tools::drop_held`] takes it off the books.
     pub(super) fn unload<S: Side>(&mut self, held: &mut Held, to: &mut S) -> Result<u64, Fault> {
         let mut passed = 0;
-        match std::mem::take(held) {
+        match held {
             Held::Nothing => {}
-            Held::Chunk(mut chunk) => {
+            Held::Chunk(chunk) => {
                 let written = send_some(to, chunk.bytes.get(chunk.written..).unwrap_or_default())?;
                 chunk.written += written;
                 passed += written as u64;
-                if chunk.written == chunk.bytes.len() {
-                    self.put_chunk(chunk);
-                } else {
-                    *held = Held::Chunk(chunk);
+            }
+            Held::Pipe(carried) => {
+                while carried.1 > 0 {
+                    let (pipe, bytes) = &**carried;
+                    let Some(written) = write(to, |to| to.splice_from(pipe, *bytes))? else { break };
+                    carried.1 = carried.1.saturating_sub(written);
+                    passed += written as u64;
                 }
             }
-            Held::Pipe(mut carried) => {
-                while carried.1 > 0 {
-                    let (pipe, bytes) = &*carried;
-                    match write(to, |to| to.splice_from(pipe, *bytes))? {
-                        Some(written) => {
-                            carried.1 = carried.1.saturating_sub(written);
-                            passed += written as u64;
-                        }
-                        None => break,
-                    }
-                }
-                if carried.1 == 0 {
-                    self.put_pipe(carried.0);
-                } else {
-                    *held = Held::Pipe(carried);
-                }
+        }
+        if held.bytes() == 0 {
+            match std::mem::take(held) {
+                Held::Nothing => {}
+                Held::Chunk(chunk) => self.put_chunk(chunk),
+                Held::Pipe(carried) => self.put_pipe(carried),
             }
         }
         Ok(passed)
@@ -264,15 +260,15 @@ impl Tools {
         }
         *held = match std::mem::take(held) {
             Held::Pipe(carried) => {
-                let (pipe, bytes) = *carried;
+                let bytes = carried.1;
                 let mut chunk = self.empty_chunk();
                 chunk.bytes.resize(bytes, 0);
-                if let Err(error) = pipe.read_all(&mut chunk.bytes) {
+                if let Err(error) = carried.0.read_all(&mut chunk.bytes) {
                     self.pipes_count -= 1; // It cannot be trusted, and the bytes are lost with the session.
                     return Err(error.into());
                 }
                 self.chunk_bytes += bytes;
-                self.put_pipe(pipe);
+                self.put_pipe(carried);
                 Held::Chunk(chunk)
             }
             other @ (Held::Nothing | Held::Chunk(_)) => other,
@@ -329,7 +325,7 @@ impl Tools {
         }
     }
 
-    fn take_pipe(&mut self) -> Option<Pipe> {
+    fn take_pipe(&mut self) -> Option<Box<(Pipe, usize)>> {
         if let Some(pipe) = self.pipes.pop() {
             return Some(pipe);
         }
@@ -339,7 +335,7 @@ impl Tools {
         match Pipe::new(self.scratch.len()) {
             Ok(pipe) => {
                 self.pipes_count += 1;
-                Some(pipe)
+                Some(Box::new((pipe, 0)))
             }
             Err(error) => {
                 // The user's share of pipe memory, or descriptors, are used up: make do with what there is.
@@ -350,9 +346,11 @@ impl Tools {
         }
     }
 
-    fn put_pipe(&mut self, pipe: Pipe) {
-        if pipe.asked_size() == self.scratch.len() {
-            self.pipes.push(pipe);
+    /// Takes a pipe back that has been proven empty.
+    fn put_pipe(&mut self, mut carried: Box<(Pipe, usize)>) {
+        carried.1 = 0;
+        if carried.0.asked_size() == self.scratch.len() {
+            self.pipes.push(carried);
         } else {
             self.pipes_count -= 1;
         }
@@ -474,5 +472,30 @@ mod tests {
             sending.join().unwrap();
         }
         assert_eq!((tools.pipes.len(), tools.chunk_bytes), (2, 0), "everything is given back");
+    }
+
+    #[test]
+    fn a_session_that_breaks_while_it_holds_bytes_gives_everything_back() {
+        for pipes_count_max in [0, 2] {
+            let mut tools = Tools::new(64 * 1024, pipes_count_max);
+            for _ in 0..4 {
+                let (mut from, mut sender) = pair();
+                let (mut to, reader) = pair();
+                let sending = std::thread::spawn(move || {
+                    // Ends with an error once the relay is gone.
+                    let _sent_in_part = sender.write_all(&vec![7; 16 * 1024 * 1024]);
+                });
+                let mut held = Held::default();
+                fill(&mut tools, &mut held, &mut from, &mut to);
+                // Bytes that nobody has read: closing resets the connection.
+                drop(reader);
+                to.ready().writable = true;
+                assert_eq!(tools.unload(&mut held, &mut to), Err(Fault::Reset));
+                tools.drop_held(held);
+                drop((from, to));
+                sending.join().unwrap();
+            }
+            assert_eq!((tools.chunk_bytes, tools.pipes_count), (0, tools.pipes.len()));
+        }
     }
 }
