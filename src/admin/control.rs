@@ -1,6 +1,6 @@
 //! The daemon's life: start, signals, reload, drain, end.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -189,6 +189,7 @@ impl Daemon {
                 log::info!("draining: sessions={sessions} timeout={timeout:?}");
                 self.phase = Phase::DrainingUntil(Instant::now() + timeout);
                 self.plane.tell(|| Message::Drain);
+                self.plane.stop_listening();
             }
             (Signal::Stop, Phase::DrainingUntil(_) | Phase::Stopping) => self.stop("a second signal came"),
         }
@@ -247,7 +248,7 @@ impl Daemon {
         });
         log::info!("reloaded: changed=[{}]", live.join(" "));
         if !restart.is_empty() {
-            log::warn!("changes only at the next start: [{}]", restart.join(" "));
+            log::warn!("these take a restart to change: [{}]", restart.join(" "));
         }
     }
 
@@ -294,6 +295,7 @@ impl Daemon {
         let settings = &self.resolved.settings;
         let authentication = decide(settings, &self.store);
         let addresses: Vec<_> = self.plane.listeners().iter().map(|each| each.address.to_string()).collect();
+        let addresses = addresses.join(", ");
         let auth = match authentication {
             Authentication::Required => "required",
             Authentication::Optional => "optional",
@@ -305,20 +307,17 @@ impl Daemon {
             DnsMode::Doh => format!("doh (relay {relay})"),
             DnsMode::System => "system".to_owned(),
         };
-        let addresses = addresses.join(", ");
-        let workers = settings.workers;
-        // Not a log line: it is said whatever the log level is. Whoever started us may have gone already.
-        let hello = format!("socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}");
-        if let Err(error) = writeln!(io::stderr(), "{hello}") {
-            log::debug!("nobody reads standard error: error=\"{error}\"");
-        }
         let open = self.plane.listeners().iter().any(|each| !each.address.ip().is_loopback());
         if open && authentication != Authentication::Required {
-            log::warn!("anyone who reaches this proxy can use it: no password is required");
+            log::warn!("an open proxy: anyone who reaches {addresses} can use it without a password");
         }
         if !open && settings.socks_addr.is_empty() {
-            log::info!("without users it listens on this machine only; add users or name addresses with -l");
+            log::info!("without users it listens on loopback only; add users, or name addresses with -l");
         }
+        // After all warnings, so that whoever waits for this line has seen them.
+        let workers = settings.workers;
+        let hello = format!("socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}");
+        self.diagnostics.say(&hello);
     }
 }
 

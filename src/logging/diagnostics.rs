@@ -58,6 +58,11 @@ impl Diagnostics {
         log::set_max_level(level);
     }
 
+    /// Writes a line as it is, whatever the level: for what every start says.
+    pub fn say(&self, line: &str) {
+        self.queue.push(format!("{line}\n").as_bytes(), 1);
+    }
+
     /// Lines that were lost since the start, for want of room or because they could not be written.
     #[must_use]
     pub fn lines_lost(&self) -> u64 {

@@ -17,6 +17,7 @@ use crate::logging::AccessWriter;
 use crate::metrics::Metrics;
 use crate::resolver;
 use crate::store::Store;
+use crate::sys::socket;
 
 /// All workers.
 #[derive(Debug)]
@@ -112,6 +113,15 @@ impl Plane {
     #[must_use]
     pub fn admission(&self) -> &Admission {
         &self.shared.admission
+    }
+
+    /// Refuses new connections from now on, those in the backlog too.
+    pub fn stop_listening(&self) {
+        for listener in &self.shared.listeners {
+            if let Err(error) = socket::stop_listening(&listener.socket) {
+                log::warn!("still listening: address={} error=\"{error}\"", listener.address);
+            }
+        }
     }
 
     /// Tells every worker.

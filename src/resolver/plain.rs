@@ -102,7 +102,8 @@ impl StreamReader {
 /// The servers that a resolv.conf names, in its order; the local one if it names none (resolv.conf(5)).
 ///
 /// Search lists and options do not matter here: names are asked as they are. A link-local address may carry
-/// its interface as a number; one with an interface's name is skipped.
+/// its interface as a number; one with an interface's name is skipped. `[ADDRESS]:PORT` names another port than
+/// 53, as in OpenBSD.
 #[must_use]
 pub fn parse_resolv_conf(text: impl AsRef<[u8]>) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = Vec::new();
@@ -128,6 +129,10 @@ pub fn parse_resolv_conf(text: impl AsRef<[u8]>) -> Vec<SocketAddr> {
 
 fn parse_server(word: &[u8]) -> Option<SocketAddr> {
     let word = std::str::from_utf8(word).ok()?;
+    if let Some((address, port)) = word.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        return Some(SocketAddr::new(address.parse().ok()?, port));
+    }
     if let Some((address, zone)) = word.split_once('%') {
         let address: Ipv6Addr = address.parse().ok()?;
         return Some(SocketAddrV6::new(address, PORT, 0, zone.parse().ok()?).into());
@@ -153,6 +158,10 @@ mod tests {
                 &["192.0.2.1:53", "[2001:db8::1]:53"],
             ),
             ("nameserver fe80::1%2\nnameserver fe80::1%eth0", &["[fe80::1%2]:53"]),
+            (
+                "nameserver [192.0.2.1]:5353\nnameserver [::1]:54\nnameserver [::1]\nnameserver [::1]:0",
+                &["192.0.2.1:5353", "[::1]:54"],
+            ),
             ("nameservers 192.0.2.1\noptions nameserver 192.0.2.2", &["127.0.0.1:53"]),
         ];
         for (text, expected) in cases {

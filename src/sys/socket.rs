@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -43,8 +43,13 @@ pub fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<std::n
     }
 }
 
+/// Ends listening while the socket stays open, as others may hold it: new connections are refused from now on.
+pub fn stop_listening(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).shutdown(std::net::Shutdown::Read)
+}
+
 /// Makes the coming close send a reset instead of a FIN. Fails only where there is nothing left to reset.
-pub fn reset_on_close(socket: &impl std::os::fd::AsFd) {
+pub fn reset_on_close(socket: &impl AsFd) {
     if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
         log::debug!("a reset could not be passed on: error=\"{error}\"");
     }
@@ -76,6 +81,16 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = listen(first.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn after_the_end_of_listening_connects_are_refused() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::net::TcpStream::connect(address).unwrap();
+        stop_listening(&listener).unwrap();
+        let error = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

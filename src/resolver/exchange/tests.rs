@@ -1,3 +1,5 @@
+//! What the decoder of answers takes and refuses.
+
 use std::str::FromStr;
 
 use hickory_proto::op::{Message, Query};

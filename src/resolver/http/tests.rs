@@ -1,3 +1,5 @@
+//! What the parser of HTTP answers takes and refuses, whatever the split.
+
 use proptest::prelude::*;
 
 use super::*;
