@@ -80,11 +80,7 @@ enum Phase {
 
 impl Daemon {
     /// Binds, starts the workers and says so on one line. `signals` were blocked before any thread started.
-    pub fn start(
-        resolved: Resolved,
-        signals: Signals,
-        diagnostics: Diagnostics,
-    ) -> Result<Self, StartError> {
+    pub fn start(resolved: Resolved, signals: Signals, diagnostics: Diagnostics) -> Result<Self, StartError> {
         let settings = without_users(&resolved.settings);
         resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
@@ -113,10 +109,7 @@ impl Daemon {
         initial::ensure_admin(&store, &settings, &diagnostics);
         let plane = Plane::start(Parts {
             listeners,
-            admission: Admission::new(
-                sessions_max(&settings, descriptors),
-                settings.max_sessions_per_source,
-            ),
+            admission: Admission::new(sessions_max(&settings, descriptors), settings.max_sessions_per_source),
             store: Arc::clone(&store),
             resolver: Arc::clone(&resolver),
             snapshot,
@@ -251,7 +244,8 @@ impl Daemon {
     fn say_hello(&self) {
         let settings = &self.core.resolved.settings;
         let authentication = decide(settings, &self.core.store);
-        let addresses: Vec<_> = self.core.plane.listeners().iter().map(|each| each.address.to_string()).collect();
+        let addresses: Vec<_> =
+            self.core.plane.listeners().iter().map(|each| each.address.to_string()).collect();
         let addresses = addresses.join(", ");
         let auth = match authentication {
             Authentication::Required => "required",

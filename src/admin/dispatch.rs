@@ -10,10 +10,10 @@ use pipo_protocol::v1::{
 use pipo_protocol::{Name, Password};
 
 use super::core::Core;
+use super::metrics;
 use super::notes::PeerKey;
 use super::settings::{self, Cleanup};
 use super::users::{self, Change};
-use super::metrics;
 use crate::settings::BadValue;
 use crate::store::{Role, UserError};
 
@@ -133,10 +133,12 @@ fn status_of(result: &Result<(), settings::ChangeError>) -> ModificationStatus {
     match result {
         Ok(()) => ModificationStatus::Done,
         Err(settings::ChangeError::Value(BadValue::Rejected { .. })) => ModificationStatus::Unsupported,
-        Err(settings::ChangeError::Value(
-            BadValue::Unknown { .. } | BadValue::NotAValue { .. } | BadValue::StartOnly { .. },
-        )
-        | settings::ChangeError::Output(_)) => ModificationStatus::ServerError,
+        Err(
+            settings::ChangeError::Value(
+                BadValue::Unknown { .. } | BadValue::NotAValue { .. } | BadValue::StartOnly { .. },
+            )
+            | settings::ChangeError::Output(_),
+        ) => ModificationStatus::ServerError,
     }
 }
 

@@ -179,9 +179,8 @@ mod tests {
         };
         let mut settings = Settings::default();
         assert_eq!(state_folder(&settings, all), Some("/var/lib/one".into()));
-        let without = |gone: &'static [&'static str]| move |name: &str| {
-            all(name).filter(|_| !gone.contains(&name))
-        };
+        let without =
+            |gone: &'static [&'static str]| move |name: &str| all(name).filter(|_| !gone.contains(&name));
         let xdg = state_folder(&settings, without(&["STATE_DIRECTORY"]));
         assert_eq!(xdg, Some("/home/u/.state/socks5d".into()));
         let home = state_folder(&settings, without(&["STATE_DIRECTORY", "XDG_STATE_HOME"]));

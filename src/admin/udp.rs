@@ -56,8 +56,7 @@ impl Carrier {
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
-        let endpoint =
-            Endpoint::server(sctp_port, endpoint_limits(), seed, now).map_err(io::Error::other)?;
+        let endpoint = Endpoint::server(sctp_port, endpoint_limits(), seed, now).map_err(io::Error::other)?;
         Ok(Self {
             socket: UdpSocket::from_std(socket.into()),
             endpoint,

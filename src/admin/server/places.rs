@@ -65,11 +65,9 @@ pub(super) fn listen(
     now: Instant,
 ) -> Result<(Vec<Listener>, Vec<Carrier>), AdminListenError> {
     let settings = &resolved.settings;
-    let (kernel, udp) = transports(settings.admin_transport, sctp::is_available())?;
-    let wanted = Wanted {
-        ips: &settings.admin_addr,
-        is_chosen: resolved.sources.of("admin-addr") == Source::Default,
-    };
+    let (kernel, udp) = transports(settings.admin_transport, KernelSctp::of_this_kernel())?;
+    let wanted =
+        Wanted { ips: &settings.admin_addr, is_chosen: resolved.sources.of("admin-addr") == Source::Default };
     let listeners = if kernel { listen_kernel(&wanted, settings.admin_port)? } else { Vec::new() };
     let sctp_port = match (settings.admin_port, listeners.first()) {
         (0, Some(listener)) => listener.port(),
@@ -82,21 +80,34 @@ pub(super) fn listen(
     Ok((listeners, carriers))
 }
 
+/// Whether this kernel has SCTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KernelSctp {
+    Present,
+    Absent,
+}
+
+impl KernelSctp {
+    fn of_this_kernel() -> Self {
+        if sctp::is_available() { Self::Present } else { Self::Absent }
+    }
+}
+
 /// Whether associations come by the kernel, and whether by UDP.
-fn transports(setting: AdminTransport, is_available: bool) -> Result<(bool, bool), AdminListenError> {
-    match (setting, is_available) {
-        (AdminTransport::Auto, true) => {
+fn transports(setting: AdminTransport, sctp: KernelSctp) -> Result<(bool, bool), AdminListenError> {
+    match (setting, sctp) {
+        (AdminTransport::Auto, KernelSctp::Present) => {
             log::info!("the admin channel is carried by the kernel's SCTP");
             Ok((true, false))
         }
-        (AdminTransport::Auto, false) => {
+        (AdminTransport::Auto, KernelSctp::Absent) => {
             log::info!("the admin channel is carried over UDP: this kernel has no SCTP");
             Ok((false, true))
         }
         (AdminTransport::Udp, _) => Ok((false, true)),
-        (AdminTransport::Kernel | AdminTransport::Both, false) => Err(AdminListenError::NoSctp),
-        (AdminTransport::Kernel, true) => Ok((true, false)),
-        (AdminTransport::Both, true) => Ok((true, true)),
+        (AdminTransport::Kernel | AdminTransport::Both, KernelSctp::Absent) => Err(AdminListenError::NoSctp),
+        (AdminTransport::Kernel, KernelSctp::Present) => Ok((true, false)),
+        (AdminTransport::Both, KernelSctp::Present) => Ok((true, true)),
     }
 }
 
@@ -204,15 +215,15 @@ mod tests {
     #[test]
     fn auto_takes_the_kernel_where_it_can() {
         let table = [
-            (AdminTransport::Auto, true, Some((true, false))),
-            (AdminTransport::Auto, false, Some((false, true))),
-            (AdminTransport::Udp, true, Some((false, true))),
-            (AdminTransport::Kernel, false, None),
-            (AdminTransport::Both, false, None),
-            (AdminTransport::Both, true, Some((true, true))),
+            (AdminTransport::Auto, KernelSctp::Present, Some((true, false))),
+            (AdminTransport::Auto, KernelSctp::Absent, Some((false, true))),
+            (AdminTransport::Udp, KernelSctp::Present, Some((false, true))),
+            (AdminTransport::Kernel, KernelSctp::Absent, None),
+            (AdminTransport::Both, KernelSctp::Absent, None),
+            (AdminTransport::Both, KernelSctp::Present, Some((true, true))),
         ];
-        for (setting, is_available, expected) in table {
-            assert_eq!(transports(setting, is_available).ok(), expected, "{setting:?} {is_available}");
+        for (setting, sctp, expected) in table {
+            assert_eq!(transports(setting, sctp).ok(), expected, "{setting:?} {sctp:?}");
         }
     }
 
