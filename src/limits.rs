@@ -307,6 +307,20 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Sources whose sessions are counted at once.
 pub const SOURCES_SHARDS: usize = 64;
 
+/// Silence before TCP probes: tcp(7) takes whole seconds, up to 32,767 of them.
+pub const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+/// See [`KEEPALIVE_MIN`].
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// Time between TCP probes that are not answered; nine of them (tcp_keepalive_probes) break the connection.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Longest name of a congestion control (TCP_CA_NAME_MAX, with its zero).
+pub const CONGESTION_NAME_BYTES_MAX: usize = 15;
+
+/// Largest SO_MARK: 32 bits.
+pub const MARK_MAX: usize = u32::MAX as usize;
+
 /// Longest path of a file (PATH_MAX, with its zero).
 pub const PATH_BYTES_MAX: usize = 4095;
 

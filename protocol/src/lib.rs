@@ -11,6 +11,36 @@
 //!
 //! Every decoder takes what has arrived so far: `Ok(None)` means that more octets are needed and that nothing
 //! was consumed. None of them panics, whatever the octets.
+//!
+//! A server's loop over what has arrived, and a version 2 request with its reply:
+//!
+//! ```
+//! use pipo_protocol::v2::messages::{Flushed, Nothing};
+//! use pipo_protocol::v2::{self, Header, Record, Reply, Status, encode_raw};
+//! use pipo_protocol::v1;
+//!
+//! // Version 1: current connections, then half of another request.
+//! let arrived = [0x00, 0x02, 0x00];
+//! let (request, taken) = v1::Request::decode(&arrived).expect("the first one is complete");
+//! assert_eq!((request, taken), (v1::Request::Query(v1::Query::Number(v1::NumberQuery::CurrentConnections)), 2));
+//! assert_eq!(v1::Request::decode(&arrived[taken..]), None);
+//!
+//! // Version 2: the client asks, the server cuts the record, finds the command's row, and answers.
+//! let request = v2::Request::ServerInfo(Nothing {});
+//! let octets = encode_raw(&Header::request(request.command().code(), 1), &request.encode())?;
+//! let (record, taken) = Record::split(&octets)?.expect("complete");
+//! assert_eq!(taken, octets.len());
+//! let command = v2::Command::from(record.header.command);
+//! assert!(!command.row().is_some_and(|row| row.permits(None)), "not before the login");
+//! assert_eq!(v2::Request::decode(command, record.body)?, Some(request));
+//!
+//! let reply = Reply::DnsFlush(Flushed { as_of: 7, entries_count: 2 });
+//! let header = Header::request(reply.command().code(), 2).reply(Status::Ok);
+//! let octets = encode_raw(&header, &reply.encode())?;
+//! let record = Record::decode(&octets)?;
+//! assert_eq!(Reply::decode(record.header.command.into(), record.body)?, Some(reply));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 // What is bounded, and by what.
@@ -21,6 +51,8 @@ mod version;
 // The versions.
 pub mod v1;
 pub mod v2;
+// What fuzzers call.
+pub mod fuzz;
 
 pub use name::{Name, Password, SizeError};
 pub use version::Version;

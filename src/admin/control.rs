@@ -26,6 +26,7 @@ use crate::settings::{AccessLog, DnsMode, Resolved, Settings};
 use crate::store::{self, Store, StoreOptions};
 use crate::sys::network;
 use crate::sys::signals::{Signal, Signals};
+use crate::sys::socket::{OptionError, TcpOptions};
 
 const SIGNALS: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -39,6 +40,9 @@ pub enum StartError {
     /// An address is taken, or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// TCP does not take an option.
+    #[error(transparent)]
+    Tcp(#[from] OptionError),
     /// An address of the admin channel is taken, not ours, or not carried by this kernel.
     #[error(transparent)]
     Admin(#[from] server::AdminListenError),
@@ -86,6 +90,8 @@ impl Daemon {
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
         let descriptors = network::raise_descriptor_limit();
         let system = System::read(&settings);
+        let tcp = TcpOptions::from_settings(&settings);
+        tcp.check()?;
         let store = Store::start(resolved.settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
         let listeners = listen(&settings, authentication)?;
@@ -104,6 +110,7 @@ impl Daemon {
             rules: rules(&settings, authentication),
             policy: policy(&settings, &system, addresses),
             resolver: resolver::Config::from_settings(&settings, &system.servers),
+            tcp: tcp.clone(),
             settings: Arc::clone(&settings),
         });
         initial::ensure_admin(&store, &settings, &diagnostics);
@@ -118,6 +125,7 @@ impl Daemon {
             start: start_number(),
             on_end: Arc::clone(&waker),
         })?;
+        plane.set_tcp_options(&tcp);
         let (notes, left) = Notes::new(waker);
         let idle_timeout_kept = core::idle_timeout_kept(&settings);
         let core = Core {

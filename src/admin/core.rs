@@ -18,6 +18,7 @@ use crate::proxy::session::{Authentication, Rules};
 use crate::resolver;
 use crate::settings::{AuthMode, Reloaded, Resolved, Settings};
 use crate::store::{Replaced, Store, UserError};
+use crate::sys::socket::{OptionError, TcpOptions};
 
 /// Everything but sockets.
 pub(super) struct Core {
@@ -38,6 +39,17 @@ pub(super) struct Core {
     pub(super) unpublished: bool,
 }
 
+/// Why settings were not taken up; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdoptError {
+    /// TCP does not take an option.
+    #[error(transparent)]
+    Tcp(#[from] OptionError),
+    /// The access log cannot be written where it was sent to.
+    #[error("access log: error=\"{0}\"")]
+    AccessLog(#[from] io::Error),
+}
+
 /// The idle timeout that version 1 shows and returns to where `off` stands from the beginning.
 pub(super) fn idle_timeout_kept(settings: &Settings) -> Duration {
     settings.idle_timeout.or(Settings::default().idle_timeout).unwrap_or(limits::TIMEOUT_MAX)
@@ -54,7 +66,7 @@ impl Core {
             Err(error) => return log::error!("nothing was changed: {error}"),
         };
         if let Err(error) = self.adopt(resolved) {
-            return log::error!("nothing was changed: access log: error=\"{error}\"");
+            return log::error!("nothing was changed: {error}");
         }
         self.set_system(System::read(&self.resolved.settings));
         self.publish();
@@ -69,8 +81,9 @@ impl Core {
     }
 
     /// Takes settings up. The workers are told by the next [`Core::publish`]; an error changes nothing.
-    pub(super) fn adopt(&mut self, resolved: Resolved) -> io::Result<()> {
+    pub(super) fn adopt(&mut self, resolved: Resolved) -> Result<(), AdoptError> {
         let (before, after) = (&self.resolved.settings, &resolved.settings);
+        TcpOptions::from_settings(after).check()?;
         if after.access_log != before.access_log {
             self.access.redirect(after.access_log.clone())?;
         }
@@ -134,8 +147,10 @@ impl Core {
             rules: rules(&settings, decide(&settings, &self.store)),
             policy: policy(&settings, &self.system, listeners),
             resolver: resolver::Config::from_settings(&settings, &self.system.servers),
+            tcp: TcpOptions::from_settings(&settings),
             settings,
         });
+        self.plane.set_tcp_options(&snapshot.tcp);
         self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
     }
 }

@@ -137,7 +137,7 @@ fn status_of(result: &Result<(), settings::ChangeError>) -> ModificationStatus {
             settings::ChangeError::Value(
                 BadValue::Unknown { .. } | BadValue::NotAValue { .. } | BadValue::StartOnly { .. },
             )
-            | settings::ChangeError::Output(_),
+            | settings::ChangeError::Adopt(_),
         ) => ModificationStatus::ServerError,
     }
 }

@@ -1,9 +1,8 @@
 //! Settings as the admin channel shows and changes them. What there is to set is [`crate::settings::table`].
 
-use std::io;
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{AdoptError, Core};
 use crate::settings::{BadValue, Settings};
 
 /// Why a setting was not changed; everything is as it was.
@@ -12,9 +11,9 @@ pub(super) enum ChangeError {
     /// The name or the value.
     #[error(transparent)]
     Value(#[from] BadValue),
-    /// A log cannot be written where it was sent to.
-    #[error("{0}")]
-    Output(#[from] io::Error),
+    /// The system does not let it hold.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
 }
 
 /// Whether idle sessions are closed.

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::resolver;
 use crate::settings::Settings;
 use crate::store::Verdict;
+use crate::sys::socket::TcpOptions;
 
 /// What the live settings come to for a worker: immutable, swapped whole.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub policy: Policy,
     /// How names are resolved.
     pub resolver: resolver::Config,
+    /// How TCP behaves towards origins.
+    pub tcp: TcpOptions,
 }
 
 /// A connection that was let in and not begun yet.

@@ -39,6 +39,9 @@ pub struct Pace {
 /// Full reads in a row after which a direction splices.
 const FULL_READS_TO_SPLICE: u8 = 2;
 
+/// Whole turns in a row by one session after which it counts as alone on its worker.
+const TURNS_ALONE_TO_COPY: u32 = 32;
+
 /// What a worker has for moving bytes, shared by its sessions one after the other.
 #[derive(Debug)]
 pub struct Tools {
@@ -53,6 +56,8 @@ pub struct Tools {
     /// Pipes in the pool and at work.
     pipes_count: usize,
     pipes_count_max: usize,
+    /// Which session used its whole turn last, and how many times in a row nobody else did.
+    busiest: (u64, u32),
 }
 
 impl Held {
@@ -82,7 +87,20 @@ impl Tools {
             pipes: Vec::new(),
             pipes_count: 0,
             pipes_count_max,
+            busiest: (0, 0),
         }
+    }
+
+    /// A session has used its whole turn and has more to do.
+    pub fn note_busy(&mut self, session: u64) {
+        let (last, times) = self.busiest;
+        self.busiest = (session, if session == last { times.saturating_add(1) } else { 0 });
+    }
+
+    /// One stream alone is copied: that costs more processor time, which nobody else wants at the moment, and
+    /// moves more bytes a second than splicing.
+    fn is_one_alone(&self) -> bool {
+        self.busiest.1 >= TURNS_ALONE_TO_COPY
     }
 
     /// Takes another buffer size up; running sessions use it from their next read on.
@@ -117,6 +135,7 @@ impl Tools {
         to: &mut S,
     ) -> Result<Option<usize>, Fault> {
         if direction.pace.full_reads >= FULL_READS_TO_SPLICE
+            && !self.is_one_alone()
             && let Some(pipe) = self.take_pipe()
         {
             return self.carry_spliced(direction, from, to, pipe);

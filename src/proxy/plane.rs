@@ -17,7 +17,7 @@ use crate::logging::AccessWriter;
 use crate::metrics::Metrics;
 use crate::resolver;
 use crate::store::Store;
-use crate::sys::socket;
+use crate::sys::socket::{self, TcpOptions};
 
 /// All workers.
 #[derive(Debug)]
@@ -113,6 +113,15 @@ impl Plane {
     #[must_use]
     pub fn admission(&self) -> &Admission {
         &self.shared.admission
+    }
+
+    /// Has connections that come in from now on behave so.
+    pub fn set_tcp_options(&self, options: &TcpOptions) {
+        for listener in &self.shared.listeners {
+            if let Err(error) = options.set_on_listener(&listener.socket) {
+                log::warn!("TCP options were not set: address={} error=\"{error}\"", listener.address);
+            }
+        }
     }
 
     /// Refuses new connections from now on, those in the backlog too.

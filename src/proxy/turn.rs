@@ -302,7 +302,8 @@ impl Worker {
     /// Begins to connect; what fails at once is an answer at once.
     fn attempt(&mut self, key: SessionKey, id: AttemptId, address: SocketAddr) -> Result<(), AttemptError> {
         let source = self.snapshot.policy.source_for(address.ip());
-        let stream = socket::connect(address, source).map_err(|error| attempt_error(&error))?;
+        let stream =
+            socket::connect(address, source, &self.snapshot.tcp).map_err(|error| attempt_error(&error))?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
@@ -398,6 +399,7 @@ impl Worker {
                 Weight::Light
             }
             Ok(Progress::Unfinished) => {
+                self.tools.note_busy(key.0);
                 self.enqueue(key);
                 Weight::Heavy
             }

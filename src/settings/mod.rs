@@ -189,6 +189,14 @@ pub struct Settings {
     pub deny_private: bool,
     /// Source addresses for outgoing connections, at most one of each family.
     pub bind_outgoing: Vec<IpAddr>,
+    /// Silence after which a connection is probed; `None`: never.
+    pub tcp_keepalive: Option<Duration>,
+    /// Longest time that sent bytes may stay unacknowledged; `None`: the kernel's choice.
+    pub tcp_user_timeout: Option<Duration>,
+    /// Name of the congestion control; `auto`: the kernel's choice.
+    pub tcp_congestion: String,
+    /// SO_MARK of connections to origins; `None`: none.
+    pub mark: Option<usize>,
     /// See [`AccessLog`].
     pub access_log: AccessLog,
     /// See [`LogFormat`].
@@ -242,6 +250,10 @@ impl Settings {
             max_sessions_per_source: None,
             deny_private: true,
             bind_outgoing: Vec::new(),
+            tcp_keepalive: None,
+            tcp_user_timeout: None,
+            tcp_congestion: String::new(),
+            mark: None,
             access_log: AccessLog::Off,
             log_format: LogFormat::Tab,
             log_level: log::LevelFilter::Off,

@@ -65,6 +65,9 @@ const PROCESS: &str = "The daemon";
 /// Any time limit of a session.
 const TIMEOUT: Time = Time { min: limits::TIMEOUT_MIN, max: limits::TIMEOUT_MAX };
 
+/// In whole seconds, as the kernel has it.
+const KEEPALIVE: Time = Time { min: limits::KEEPALIVE_MIN, max: limits::KEEPALIVE_MAX };
+
 /// A file of the system that is read again when it changes; one that is not there is empty.
 const SYSTEM_FILE: Text = Text {
     allowed: "a path",
@@ -362,6 +365,58 @@ static TABLE: &[Row] = &[
             bind_outgoing,
             Addresses { none: Some("auto"), plenty: Plenty::OneOfEachFamily },
             Vec::new()
+        ),
+    },
+    Row {
+        name: "tcp-keepalive",
+        short: None,
+        group: SESSIONS,
+        help: "Probe connections that are silent for that long, so that dead peers are noticed",
+        live: true,
+        binding: field!(
+            tcp_keepalive,
+            Optional { none: "off", some: KEEPALIVE },
+            Some(Duration::from_secs(60))
+        ),
+    },
+    Row {
+        name: "tcp-user-timeout",
+        short: None,
+        group: SESSIONS,
+        help: "Break a connection whose bytes were not acknowledged for that long; off: the kernel's patience",
+        live: true,
+        binding: field!(tcp_user_timeout, Optional { none: "off", some: TIMEOUT }, None),
+    },
+    Row {
+        name: "tcp-congestion",
+        short: None,
+        group: SESSIONS,
+        help: "Congestion control of all connections; auto: the kernel's default",
+        live: true,
+        binding: field!(
+            tcp_congestion,
+            Text {
+                allowed: "auto, or a name of tcp_available_congestion_control",
+                placeholder: "NAME",
+                bytes_max: limits::CONGESTION_NAME_BYTES_MAX,
+                is_allowed: |text| {
+                    !text.is_empty()
+                        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet))
+                },
+            },
+            "auto".to_owned()
+        ),
+    },
+    Row {
+        name: "mark",
+        short: None,
+        group: SESSIONS,
+        help: "Mark connections to origins for routing rules (SO_MARK); takes CAP_NET_ADMIN",
+        live: true,
+        binding: field!(
+            mark,
+            Optional { none: "off", some: Count { unit: "", min: 1, max: limits::MARK_MAX } },
+            None
         ),
     },
     Row {

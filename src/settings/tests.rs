@@ -108,6 +108,10 @@ fn every_setting_has_the_default_that_is_documented() {
         max_sessions_per_source: None,
         deny_private: false,
         bind_outgoing: vec![],
+        tcp_keepalive: Some(Duration::from_secs(60)),
+        tcp_user_timeout: None,
+        tcp_congestion: "auto".into(),
+        mark: None,
         access_log: AccessLog::Stdout,
         log_format: LogFormat::Tab,
         log_level: log::LevelFilter::Info,
@@ -164,6 +168,10 @@ fn the_columns_that_the_admin_channel_shows() {
         max-sessions | count | sessions | 1 to 4194304, or auto | auto | live
         max-sessions-per-source | count | sessions | 1 to 4194304, or off | off | live
         bind-outgoing | addresses |  | at most one IPv4 and one IPv6 address, or auto | auto | live
+        tcp-keepalive | duration | s | 1 s to 32767 s, or off | 60 s | live
+        tcp-user-timeout | duration | s | 100 ms to 86400 s, or off | off | live
+        tcp-congestion | text |  | auto, or a name of tcp_available_congestion_control, at most 15 octets | auto | live
+        mark | count |  | 1 to 4294967295, or off | off | live
         dissector | choice |  | only off | off | live
         idle-timeout | duration | s | 100 ms to 86400 s, or off | 300 s | live
         handshake-timeout | duration | s | 100 ms to 600 s | 10 s | live
@@ -192,6 +200,8 @@ fn other_value(name: &str) -> &'static str {
         "doh-query" => "?q=1&dns=",
         "hosts" => "/tmp/my hosts",
         "resolv-conf" => "resolv.conf",
+        "tcp-congestion" => "reno",
+        "mark" => "17",
         "dns" => "system",
         "workers" => "1000",
         "buffer-size" => "1000 B",
@@ -203,6 +213,7 @@ fn other_value(name: &str) -> &'static str {
         "dissector" => "off",
         "idle-timeout" => "off",
         "poll-timeout" => "1500 ms",
+        "tcp-keepalive" => "17 s",
         time if time.ends_with("-timeout") => "333 ms",
         other => panic!("no value for {other}: add one"),
     }

@@ -7,9 +7,108 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::limits;
+use crate::settings::Settings;
+
+/// How TCP is to behave, on both sides of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    keepalive: Option<Duration>,
+    user_timeout: Option<Duration>,
+    congestion: Option<String>,
+    mark: Option<u32>,
+}
+
+/// An option that the system does not take. The operator is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("--{setting}: not accepted by the system: {cause}")]
+pub struct OptionError {
+    /// The setting.
+    pub setting: &'static str,
+    /// What the system said.
+    #[source]
+    pub cause: io::Error,
+}
+
+impl TcpOptions {
+    /// What the settings say.
+    #[must_use]
+    pub fn from_settings(settings: &Settings) -> Self {
+        Self {
+            keepalive: settings.tcp_keepalive,
+            user_timeout: settings.tcp_user_timeout,
+            congestion: Some(settings.tcp_congestion.clone()).filter(|name| name != "auto"),
+            mark: settings.mark.and_then(|mark| u32::try_from(mark).ok()),
+        }
+    }
+
+    /// Tries every option on a socket of its own.
+    ///
+    /// # Errors
+    /// The first setting that the system refuses.
+    pub fn check(&self) -> Result<(), OptionError> {
+        let refused = |setting| move |cause| OptionError { setting, cause };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).map_err(refused("mark"))?;
+        let socket = SockRef::from(&socket);
+        self.set_keepalive(&socket).map_err(refused("tcp-keepalive"))?;
+        self.set_user_timeout(&socket).map_err(refused("tcp-user-timeout"))?;
+        self.set_congestion(&socket).map_err(refused("tcp-congestion"))?;
+        self.set_mark(&socket).map_err(refused("mark"))
+    }
+
+    /// Sets what a listener hands on to the connections that it accepts from now on.
+    pub fn set_on_listener(&self, listener: &impl AsFd) -> io::Result<()> {
+        let socket = SockRef::from(listener);
+        if self.keepalive.is_none() {
+            socket.set_keepalive(false)?;
+        }
+        if self.user_timeout.is_none() {
+            socket.set_tcp_user_timeout(None)?;
+        }
+        self.set_shared(&socket)
+    }
+
+    fn set_on_origin(&self, socket: &Socket) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        self.set_mark(&socket)?;
+        self.set_shared(&socket)
+    }
+
+    fn set_shared(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        self.set_keepalive(socket)?;
+        self.set_user_timeout(socket)?;
+        self.set_congestion(socket)
+    }
+
+    fn set_keepalive(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        let Some(silence) = self.keepalive else { return Ok(()) };
+        let probes = TcpKeepalive::new().with_time(silence).with_interval(limits::KEEPALIVE_INTERVAL);
+        socket.set_tcp_keepalive(&probes)
+    }
+
+    fn set_user_timeout(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        match self.user_timeout {
+            Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
+            None => Ok(()),
+        }
+    }
+
+    fn set_congestion(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        match &self.congestion {
+            Some(name) => socket.set_tcp_congestion(name.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn set_mark(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        match self.mark {
+            Some(mark) => socket.set_mark(mark),
+            None => Ok(()),
+        }
+    }
+}
 
 /// A listening socket. IPv4 and IPv6 stay apart, and a port that anybody listens on is refused.
 /// What is set here is inherited by every accepted connection, which so needs no calls of its own.
@@ -27,10 +126,15 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Begins to connect. The socket is writable when the attempt has ended either way.
-pub fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<std::net::TcpStream> {
+pub fn connect(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    options: &TcpOptions,
+) -> io::Result<std::net::TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    options.set_on_origin(&socket)?;
     if let Some(source) = source {
         // The port is chosen by connect, which knows the destination: 64,000 for each instead of in all.
         choose_port_late(&socket)?;
@@ -94,10 +198,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_on_a_listener_holds_for_its_connections() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let options = TcpOptions {
+            keepalive: Some(Duration::from_secs(77)),
+            user_timeout: Some(Duration::from_secs(88)),
+            congestion: Some("reno".to_owned()),
+            mark: None,
+        };
+        options.check().unwrap();
+        options.set_on_listener(&listener).unwrap();
+        let client = connect(listener.local_addr().unwrap(), None, &options).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        for socket in [listener.accept().unwrap().0, client] {
+            let socket = SockRef::from(&socket);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(88)));
+            assert!(socket.tcp_congestion().unwrap().starts_with(b"reno"));
+        }
+        let wrong = TcpOptions { congestion: Some("nonsense".to_owned()), ..TcpOptions::default() };
+        assert_eq!(wrong.check().unwrap_err().setting, "tcp-congestion");
+    }
+
+    #[test]
     fn connects_from_the_source_that_was_asked_for() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let source = "127.0.0.9".parse().unwrap();
-        let stream = connect(listener.local_addr().unwrap(), Some(source)).unwrap();
+        let options = TcpOptions::default();
+        let stream = connect(listener.local_addr().unwrap(), Some(source), &options).unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), source);
     }
 }

@@ -20,7 +20,7 @@ fn an_anonymous_proxy_listens_on_loopback_only_and_says_so() {
     }
     let ready = daemon.ready_line();
     assert!(ready.contains("auth none"), "{ready}");
-    daemon.stderr().wait_for("listens on this machine only");
+    daemon.stderr().wait_for("listens on loopback only");
 }
 
 #[test]

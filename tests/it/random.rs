@@ -166,6 +166,8 @@ enum Got {
     All,
     /// A reset after this many bytes, all of them right.
     Reset(usize),
+    /// An end after this many bytes, all of them right, but too few.
+    Short(usize),
     Wrong(String),
 }
 
@@ -189,7 +191,7 @@ fn read_and_compare(
         }
         let got = match stream.read(&mut buffer[..at_most]) {
             Ok(0) if total == length => return Got::All,
-            Ok(0) => return Got::Wrong(format!("ended after {total} of {length} bytes")),
+            Ok(0) => return Got::Short(total),
             Ok(got) => got,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Got::Reset(total),
             Err(error) => return Got::Wrong(format!("after {total} of {length} bytes: {error}")),
@@ -252,33 +254,40 @@ fn play_origin(mut stream: TcpStream, verdicts: &Verdicts) {
         read_and_compare(stream, Stream::up(script.seed), script.up_bytes, pace, script.seed)
     };
     let write = |stream: &mut TcpStream| {
-        // What fails here the other end sees.
-        drop(write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed));
+        write_pieces(stream, Stream::down(script.seed), script.down_bytes, script.seed)
     };
     let got = match script.order {
         Order::Together | Order::ClientResets => {
             let mut writer = stream.try_clone().expect("a second handle");
             std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    write(&mut writer);
+                let written = scope.spawn(move || {
+                    let written = write(&mut writer);
                     drop(writer.shutdown(Shutdown::Write));
+                    written
                 });
-                read(&mut stream)
+                let got = read(&mut stream);
+                // The kernel tells of a reset once: whoever asks first, here the writer, has it; the reader
+                // then sees an end.
+                match (got, written.join().expect("no panic")) {
+                    (Got::All, Err(_)) => Got::Reset(script.up_bytes),
+                    (Got::Short(bytes), Err(_)) => Got::Reset(bytes),
+                    (got, _) => got,
+                }
             })
         }
         Order::ClientFirst => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream)); // What fails here the other end sees.
             got
         }
         Order::OriginFirst => {
-            write(&mut stream);
+            drop(write(&mut stream));
             drop(stream.shutdown(Shutdown::Write));
             read(&mut stream)
         }
         Order::OriginResets => {
             let got = read(&mut stream);
-            write(&mut stream);
+            drop(write(&mut stream));
             crate::harness::client::reset(stream);
             got
         }

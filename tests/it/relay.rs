@@ -125,6 +125,28 @@ fn a_reset_of_the_client_reaches_the_origin_as_a_reset() {
 }
 
 #[test]
+fn a_reset_of_the_client_during_a_download_reaches_the_origin_as_a_reset() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let origin = Origin::serve(V4, move |stream| {
+        let (mut reader, mut writer) = (stream.try_clone().expect("a second handle"), stream);
+        let was_reset = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| writer.write_all(&pattern(10, 4 << 20)));
+            let (_, ending) = crate::harness::client::read_to_end(&mut reader);
+            // The kernel tells of a reset once, to whichever of the two asks first.
+            writing.join().unwrap().is_err() || ending == Ending::Reset
+        });
+        sender.send(was_reset).expect("the test waits");
+    });
+    let daemon = Daemon::start(&[]);
+    for round in 0..100 {
+        let mut client = connect_through(daemon.address(), origin.address());
+        client.read(1 + 1000 * (round % 50));
+        client.reset();
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(true), "round {round}");
+    }
+}
+
+#[test]
 fn a_reset_after_a_half_close_is_still_a_reset() {
     let origin = Origin::serve(V4, |mut stream| {
         let (_, _) = crate::harness::client::read_to_end(&mut stream);

@@ -32,17 +32,22 @@ impl Definitions {
             (field.define)(self);
         }
         comment(&mut self.text, "", help);
-        if fields.is_empty() {
-            let _ = writeln!(self.text, "{name} = {{}}\n");
-            return;
-        }
         let _ = writeln!(self.text, "{name} = {{");
         for field in fields {
             comment(&mut self.text, "  ", &format!("{}:{}", field.name, field.help));
             let optional = if field.optional { "? " } else { "" };
-            let _ = writeln!(self.text, "  {optional}{} => {},", field.key, (field.cddl)());
+            let _ = writeln!(self.text, "  {optional}{}: {},", field.key, (field.cddl)());
         }
         self.text.push_str("  * uint => any\n}\n\n");
+    }
+
+    pub(super) fn choice(&mut self, name: &'static str, help: &str, types: &str) {
+        if self.seen.contains(&name) {
+            return;
+        }
+        self.seen.push(name);
+        comment(&mut self.text, "", help);
+        let _ = writeln!(self.text, "{name} = {types}\n");
     }
 
     pub(super) fn enumeration(&mut self, name: &'static str, help: &str, rows: &[EnumRow]) {

@@ -1,7 +1,7 @@
 //! Version 2: records with a fixed header and a CBOR body, channels on credit, login by SCRAM-SHA-256.
 //!
-//! Bottom up: [`Header`] and [`Record`] frame; [`body`] holds the rules of CBOR bodies and the trait every
-//! message implements; [`messages`] are the bodies of requests and replies, [`events`] those of events;
+//! Bottom up: [`Header`] and [`Record`] frame; [`cbor`] holds the rules of bodies, [`body`] the trait that
+//! every message implements; [`messages`] are the bodies of requests and replies, [`events`] those of events;
 //! [`COMMANDS`] is the table that binds numbers, words, roles and bodies, and [`Request`] and [`Reply`] are what
 //! it decodes to. [`login`] is both sides of SCRAM, [`credit`] both sides of flow control, [`parts`] cuts long
 //! answers.
@@ -12,6 +12,7 @@ mod record;
 mod status;
 // Bodies.
 pub mod body;
+pub mod cbor;
 pub mod cddl;
 mod text;
 mod values;

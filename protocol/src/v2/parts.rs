@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::body::{Value, Writer};
+use super::body::Value;
+use super::cbor::Writer;
 use super::header::{Header, RecordError};
 use super::messages::Part;
 use super::record::encode_raw;

@@ -131,6 +131,16 @@ impl From<&BodyError> for (Status, ErrorBody) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v2::Message;
+
+    #[test]
+    fn a_body_that_is_wrong_is_answered_with_the_field_and_what_is_allowed() {
+        let error = crate::v2::messages::UserRole::decode(&[0xa2, 1, 0x41, b'u', 2, 0x61, b'x']).unwrap_err();
+        let (status, body): (Status, ErrorBody) = (&error).into();
+        assert_eq!((status, body.field), (Status::Invalid, Some(2)));
+        let allowed = "field role (key 2): allowed is one of 0 user, 1 observer, 2 operator, 3 admin";
+        assert_eq!(body.sentence.as_str(), allowed);
+    }
 
     #[test]
     fn numbers_and_names_are_unique_and_stable_both_ways() {

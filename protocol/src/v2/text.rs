@@ -4,7 +4,8 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-use super::body::{BodyError, Reader, Value, Writer};
+use super::body::{BodyError, Value};
+use super::cbor::{Reader, Writer};
 
 /// UTF-8 text of at most `MAX` octets.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,11 +111,14 @@ impl<const MAX: usize> Value for Text<MAX> {
     fn cddl() -> String {
         format!("tstr .size (0..{MAX})")
     }
+    fn allowed() -> String {
+        format!("text of at most {MAX} octets")
+    }
     fn write(&self, out: &mut Writer) {
         out.text(&self.0);
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        let text = input.text()?;
+        let text = input.text::<Self>()?;
         Self::new(text).ok_or_else(BodyError::value::<Self>)
     }
     #[cfg(test)]
@@ -127,11 +131,14 @@ impl<const MIN: usize, const MAX: usize> Value for Octets<MIN, MAX> {
     fn cddl() -> String {
         format!("bstr .size ({MIN}..{MAX})")
     }
+    fn allowed() -> String {
+        format!("{MIN} to {MAX} octets")
+    }
     fn write(&self, out: &mut Writer) {
         out.bytes(&self.0);
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        let octets = input.bytes()?;
+        let octets = input.bytes::<Self>()?;
         Self::new(octets).ok_or_else(BodyError::value::<Self>)
     }
     #[cfg(test)]
@@ -144,11 +151,14 @@ impl Value for Key {
     fn cddl() -> String {
         "bstr .size 32".to_owned()
     }
+    fn allowed() -> String {
+        "32 octets".to_owned()
+    }
     fn write(&self, out: &mut Writer) {
         out.bytes(&self.0);
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        let octets = input.bytes()?;
+        let octets = input.bytes::<Self>()?;
         octets.try_into().map(Self).map_err(|_| BodyError::value::<Self>())
     }
     #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::body::{BodyError, Reader, Value, Writer};
+use super::body::{BodyError, Value};
+use super::cbor::{Reader, Writer};
+use super::cddl::Definitions;
 use crate::Name;
 
 macro_rules! unsigned {
@@ -10,6 +12,9 @@ macro_rules! unsigned {
         impl Value for $ty {
             fn cddl() -> String {
                 $cddl.to_owned()
+            }
+            fn allowed() -> String {
+                format!("a number from 0 to {}", Self::MAX)
             }
             fn write(&self, out: &mut Writer) {
                 out.unsigned(u64::from(*self));
@@ -37,6 +42,9 @@ impl Value for bool {
     fn cddl() -> String {
         "bool".to_owned()
     }
+    fn allowed() -> String {
+        "true or false".to_owned()
+    }
     fn write(&self, out: &mut Writer) {
         out.bool(*self);
     }
@@ -53,11 +61,14 @@ impl Value for Name {
     fn cddl() -> String {
         "bstr .size (1..255)".to_owned()
     }
+    fn allowed() -> String {
+        "a name of 1 to 255 octets".to_owned()
+    }
     fn write(&self, out: &mut Writer) {
         out.bytes(self.as_bytes());
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        Self::new(input.bytes()?).map_err(|_| BodyError::value::<Self>())
+        Self::new(input.bytes::<Self>()?).map_err(|_| BodyError::value::<Self>())
     }
     #[cfg(test)]
     fn sample(source: &mut super::sample::Source) -> Self {
@@ -68,7 +79,14 @@ impl Value for Name {
 /// 4 or 16 octets.
 impl Value for IpAddr {
     fn cddl() -> String {
-        "bstr .size 4 / bstr .size 16".to_owned()
+        "address".to_owned()
+    }
+    fn allowed() -> String {
+        "an address of 4 or 16 octets".to_owned()
+    }
+    fn define(definitions: &mut Definitions) {
+        let help = "An address of IPv4 or IPv6.";
+        definitions.choice("address", help, "bstr .size 4 / bstr .size 16");
     }
     fn write(&self, out: &mut Writer) {
         match self {
@@ -77,7 +95,7 @@ impl Value for IpAddr {
         }
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        address(input.bytes()?).ok_or_else(BodyError::value::<Self>)
+        address(input.bytes::<Self>()?).ok_or_else(BodyError::value::<Self>)
     }
     #[cfg(test)]
     fn sample(source: &mut super::sample::Source) -> Self {
@@ -89,7 +107,14 @@ impl Value for IpAddr {
 /// The address's 4 or 16 octets, then the port's 2, big-endian. Flow and scope of IPv6 do not travel.
 impl Value for SocketAddr {
     fn cddl() -> String {
-        "bstr .size 6 / bstr .size 18".to_owned()
+        "endpoint".to_owned()
+    }
+    fn allowed() -> String {
+        "an address of 4 or 16 octets and a port of 2".to_owned()
+    }
+    fn define(definitions: &mut Definitions) {
+        let help = "An address of IPv4 or IPv6, then the port, big-endian.";
+        definitions.choice("endpoint", help, "bstr .size 6 / bstr .size 18");
     }
     fn write(&self, out: &mut Writer) {
         let mut octets = match self.ip() {
@@ -100,7 +125,7 @@ impl Value for SocketAddr {
         out.bytes(&octets);
     }
     fn read(input: &mut Reader<'_>) -> Result<Self, BodyError> {
-        let octets = input.bytes()?;
+        let octets = input.bytes::<Self>()?;
         let parts = octets.split_last_chunk::<2>();
         parts
             .and_then(|(host, port)| Some(Self::new(address(host)?, u16::from_be_bytes(*port))))
@@ -192,16 +217,20 @@ macro_rules! wire_enum {
             fn cddl() -> String {
                 $cddl.to_owned()
             }
+            fn allowed() -> String {
+                let words: Vec<_> = Self::ROWS.iter().map(|row| format!("{} {}", row.code, row.name)).collect();
+                format!("one of {}", words.join(", "))
+            }
             fn define(definitions: &mut $crate::v2::cddl::Definitions) {
                 definitions.enumeration($cddl, concat!($($help),+), Self::ROWS);
             }
-            fn write(&self, out: &mut $crate::v2::body::Writer) {
+            fn write(&self, out: &mut $crate::v2::cbor::Writer) {
                 out.unsigned(u64::from(self.code()));
             }
             fn read(
-                input: &mut $crate::v2::body::Reader<'_>,
+                input: &mut $crate::v2::cbor::Reader<'_>,
             ) -> Result<Self, $crate::v2::body::BodyError> {
-                <u8 as $crate::v2::body::Value>::read(input).map(Self::from)
+                input.octet::<Self>().map(Self::from)
             }
             #[cfg(test)]
             fn sample(source: &mut $crate::v2::sample::Source) -> Self {
@@ -221,7 +250,7 @@ wire_enum! {
         Observer = 1 "observer",
         /// Acts on traffic: kill, trace, flush, drain, rotate.
         Operator = 2 "operator",
-        /// Everything: users, settings, shutdown, credential events.
+        /// Everything: users, settings, shutdown, credentials.
         Admin = 3 "admin",
     }
 }
@@ -265,6 +294,13 @@ mod tests {
         assert!(!Role::Observer.includes(Role::Operator));
         assert!(!Role::Unassigned(200).includes(Role::Observer));
         assert!(Role::Unassigned(200).includes(Role::User));
+    }
+
+    #[test]
+    fn what_is_allowed_is_said_in_words() {
+        assert_eq!(Doors::allowed(), "one of 1 proxy, 2 admin, 3 both");
+        assert_eq!(Option::<u16>::allowed(), "a number from 0 to 65535");
+        assert_eq!(Vec::<IpAddr>::allowed(), "a list, each item an address of 4 or 16 octets");
     }
 
     #[test]

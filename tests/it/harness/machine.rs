@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::bytes::Rng;
+
 /// A folder that goes when it is dropped; readable by others, because nginx drops its rights.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
@@ -50,7 +52,8 @@ pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    // Runs beside this one begin elsewhere, though their process ids are close.
+    let start = Rng::new(u64::from(std::process::id())).below(usize::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
         let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::dns_wire::{A, AAAA, NAME_ERROR, Question, Response};
-use super::machine::free_port;
 use super::waiting::LIMIT;
 
 /// How a plain server treats questions that come by UDP.
@@ -44,9 +43,8 @@ struct Shared {
 impl PlainDns {
     /// A server that knows these names; all others do not exist.
     pub(crate) fn start(manner: Manner, names: &[(&str, &[IpAddr])]) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let udp = UdpSocket::bind(address).expect("a free UDP port");
-        let tcp = TcpListener::bind(address).expect("the same TCP port");
+        let (udp, tcp) = one_port();
+        let address = tcp.local_addr().expect("a bound listener");
         let names = names.iter().map(|(name, ips)| ((*name).to_owned(), ips.to_vec())).collect();
         let shared = Arc::new(Shared {
             manner,
@@ -82,6 +80,16 @@ impl PlainDns {
     pub(crate) fn asked(&self) -> Vec<(SocketAddr, u16, String)> {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// A port that is free for UDP and TCP.
+fn one_port() -> (UdpSocket, TcpListener) {
+    let attempt = || {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let udp = UdpSocket::bind(tcp.local_addr().ok()?).ok()?;
+        Some((udp, tcp))
+    };
+    (0..100).find_map(|_| attempt()).expect("a port that is free for both")
 }
 
 impl Drop for PlainDns {
