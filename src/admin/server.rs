@@ -172,19 +172,24 @@ impl Server {
     pub(super) fn verdict(&mut self, key: PeerKey, verdict: Verdict, now: Instant) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let source = peer.source;
-        let user = match verdict {
-            Verdict::Accepted(user) => Some(user),
-            Verdict::Refused(RefusedBecause::Credentials) => None,
-            Verdict::Refused(RefusedBecause::Throttled | RefusedBecause::QueueFull) => {
-                self.counters.count(Counter::AdminLoginThrottled);
-                log::debug!("admin log-in refused unchecked: source={source}");
-                None
-            }
+        let (user, because) = match verdict {
+            Verdict::Accepted(user) => (Some(user), None),
+            Verdict::Refused(because) => (None, Some(because)),
         };
         peer.session.handle(Input::Verdict(user), now);
-        if let Some(user) = peer.session.user() {
-            self.counters.count(Counter::AdminLoginAccepted);
-            log::info!("admin log-in: source={source} user={}", user.name());
+        match (peer.session.user(), because) {
+            (Some(user), _) => {
+                self.counters.count(Counter::AdminLoginAccepted);
+                log::info!("admin log-in: source={source} user={}", user.name());
+            }
+            (None, Some(RefusedBecause::Throttled | RefusedBecause::QueueFull)) => {
+                self.counters.count(Counter::AdminLoginThrottled);
+                log::debug!("admin log-in refused unchecked: source={source}");
+            }
+            // The password, or the role of who showed the right one.
+            (None, Some(RefusedBecause::Credentials) | None) => {
+                log::warn!("admin log-in refused: source={source}");
+            }
         }
         self.enqueue(key);
     }
@@ -455,10 +460,7 @@ impl Server {
                 self.counters.count(Counter::AdminVersionUnsupported);
                 log::debug!("admin association of an unknown version: source={source} version={version}");
             }
-            Ending::LoginRefused => {
-                self.counters.count(Counter::AdminLoginRefused);
-                log::warn!("admin log-in refused: source={source}");
-            }
+            Ending::LoginRefused => self.counters.count(Counter::AdminLoginRefused),
             Ending::LoginTimeout => {
                 self.counters.count(Counter::AdminLoginTimeout);
                 log::debug!("admin log-in took too long: source={source}");

@@ -117,8 +117,8 @@ metrics! {
         AdminLoginDisplaced, "admin_login_displaced", Count, "Admin associations without a log-in that made room for newer ones.";
         AdminLoginTimeout, "admin_login_timeout", Count, "Admin associations too slow with their log-in.";
         AdminLoginAccepted, "admin_login_accepted", Count, "Admin log-ins that were accepted.";
-        AdminLoginRefused, "admin_login_refused", Count, "Admin log-ins refused for name, password, door or role.";
-        AdminLoginThrottled, "admin_login_throttled", Count, "Admin log-ins refused unhashed: failures or queue.";
+        AdminLoginRefused, "admin_login_refused", Count, "Admin log-ins that were refused, whatever the reason.";
+        AdminLoginThrottled, "admin_login_throttled", Count, "Admin log-ins refused unhashed: too many failures from the source, or too many waiting.";
         AdminVersionUnsupported, "admin_version_unsupported", Count, "Admin associations that began with a version that is not spoken.";
         AdminRequests, "admin_requests", Count, "Requests of the admin channel.";
         AdminUnknownRequests, "admin_unknown_requests", Count, "Requests of an unknown type or command.";

@@ -10,11 +10,11 @@ use super::*;
 use crate::settings::UserSpec;
 use crate::store::{Check, Door, Store, StoreOptions, Verdict};
 
-/// A record of the store, which alone makes them.
-fn user(name: &str, admin: bool) -> Arc<User> {
-    let spec = UserSpec { name: name.into(), password: b"p".to_vec(), proxy: !admin, admin };
+/// A record of the store, which alone makes them, of a user who has that door.
+fn user(name: &str, door: Door) -> Arc<User> {
+    let (proxy, admin) = (door == Door::Proxy, door == Door::Admin);
+    let spec = UserSpec { name: name.into(), password: b"p".to_vec(), proxy, admin };
     let store = Store::start(vec![spec], StoreOptions::default()).unwrap();
-    let door = if admin { Door::Admin } else { Door::Proxy };
     let (sender, receiver) = sync_channel(1);
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let check = store.check_at(door, source, name.as_bytes(), b"p", Instant::now(), move |verdict| {
@@ -83,7 +83,7 @@ impl Run {
         let mut run = Self::new();
         run.bytes(b"\x01\x05admin\x01p");
         assert!(matches!(run.next(), Some(Output::Check(_))));
-        run.is_quiet().give(Input::Verdict(Some(user("admin", true)))).sends(&[1, 0]).is_quiet();
+        run.is_quiet().give(Input::Verdict(Some(user("admin", Door::Admin)))).sends(&[1, 0]).is_quiet();
         run
     }
 }
@@ -107,7 +107,7 @@ fn an_administrator_is_let_in_and_asked_for_nothing_more() {
 
 #[test]
 fn a_refusal_comes_with_the_next_tick_whatever_the_reason() {
-    for (reason, user) in [("credentials", None), ("role", Some(user("plain", false)))] {
+    for (reason, user) in [("credentials", None), ("role", Some(user("plain", Door::Proxy)))] {
         let mut run = Run::new();
         run.at(10).bytes(b"\x01\x01u\x01p");
         assert!(matches!(run.next(), Some(Output::Check(_))), "{reason}");
@@ -154,7 +154,7 @@ fn requests_may_follow_the_login_at_once() {
     let mut run = Run::new();
     run.bytes(b"\x01\x05admin\x01p\x00\x01");
     assert!(matches!(run.next(), Some(Output::Check(_))));
-    run.is_quiet().give(Input::Verdict(Some(user("admin", true)))).sends(&[1, 0]);
+    run.is_quiet().give(Input::Verdict(Some(user("admin", Door::Admin)))).sends(&[1, 0]);
     assert!(matches!(run.next(), Some(Output::Ask(_))));
     assert_eq!(run.session.backlog_bytes(), 0);
 }
@@ -184,7 +184,7 @@ proptest! {
         cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
     ) {
         static ADMIN: std::sync::OnceLock<Arc<User>> = std::sync::OnceLock::new();
-        let admin = ADMIN.get_or_init(|| user("admin", true));
+        let admin = ADMIN.get_or_init(|| user("admin", Door::Admin));
         let bytes = [&b"\x01\x05admin\x01p"[..], &requests].concat();
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
