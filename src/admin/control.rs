@@ -102,6 +102,7 @@ impl Daemon {
         let metrics = Metrics::new(settings.workers + 1);
         let counters = metrics.thread(settings.workers).map_or_else(Arc::<Counters>::default, Arc::clone);
         let admin = Server::listen(&resolved, poll.registry(), counters, Instant::now())?;
+        let descriptors = descriptors.saturating_sub(admin.descriptors_max());
         let access = AccessWriter::new(settings.access_log.clone())
             .map_err(|cause| StartError::AccessLog { place: place_of(&settings.access_log), cause })?;
         let resolver = resolver::Shared::new(system.hosts_table());

@@ -29,7 +29,7 @@ pub(super) struct Core {
     pub(super) metrics: Metrics,
     pub(super) resolver: Arc<resolver::Shared>,
     pub(super) system: System,
-    /// The limit of open descriptors.
+    /// The limit of open descriptors, less those of the admin channel.
     pub(super) descriptors: u64,
     pub(super) plane: Plane,
     pub(super) notes: Notes,

@@ -101,6 +101,11 @@ impl Server {
         kernel.chain(udp).collect::<Vec<_>>().join(", ")
     }
 
+    /// Descriptors that associations may take: those over UDP share their socket's.
+    pub(super) fn descriptors_max(&self) -> u64 {
+        if self.listeners.is_empty() { 0 } else { limits::ADMIN_ASSOCIATIONS_MAX as u64 }
+    }
+
     /// When [`Server::turn`] is wanted although nothing happens.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         if !self.ready.is_empty() || self.carriers.iter().any(Carrier::has_more) {

@@ -234,6 +234,22 @@ fn an_administrator_that_was_added_uses_both_doors_and_is_out_at_once_when_remov
 }
 
 #[test]
+fn an_administrator_who_left_the_configuration_is_out_with_the_reload() {
+    let builder = Daemon::with(&["--admin", "root:secret"]);
+    let path = builder.file("users", "second:pw:admin\n");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut daemon = builder.arg("--users-file").arg(&path).arg("--socks-addr=127.0.0.1").start();
+    let mut admin = AdminClient::log_in(&daemon, ADMIN, SECRET);
+    let mut second = AdminClient::log_in(&daemon, b"second", b"pw");
+    assert_eq!(admin.ask(b"\x01\x06\x15"), [1, 6, 0]);
+    std::fs::write(&path, "# nobody any more\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    assert_eq!(second.expect_close(), CloseReason::PeerClosed);
+    assert_eq!(admin.ask(b"\x00\x07"), [0, 7, 2]);
+    assert_eq!(admin.ask(b"\x00\x0a"), [0, 0x0a, 0x15], "what was set while running stays");
+}
+
+#[test]
 fn the_first_administrator_is_made_where_there_is_none_and_kept() {
     let daemon = Daemon::start(&[]);
     let line = daemon.stderr().wait_for("initial-admin");
