@@ -16,6 +16,7 @@ pub mod relay;
 pub mod request;
 pub mod resolve;
 pub mod session;
+pub mod side;
 
 // What moves the bytes and keeps the time.
 pub mod mover;

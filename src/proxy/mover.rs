@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::relay::{Direction, Fault, Ready, Side};
+use super::side::{Fault, Ready, Side};
 use crate::limits;
 use crate::sys::pipe::Pipe;
 
@@ -27,6 +27,17 @@ pub enum Held {
 pub struct Chunk {
     bytes: Vec<u8>,
     written: usize,
+}
+
+/// What one read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// So many bytes were read, and so many of them passed on.
+    Bytes { read: usize, passed: u64 },
+    /// The peer has closed its side.
+    End,
+    /// There is nothing at the moment.
+    Nothing,
 }
 
 /// What the reads of a direction have been like: decides between copying and splicing.
@@ -126,78 +137,79 @@ impl Tools {
     }
 
     /// Reads once and passes on what the other side takes; the rest is held.
-    ///
-    /// `Some(0)`: end of stream. `None`: nothing there at the moment.
     pub(super) fn carry<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
-    ) -> Result<Option<usize>, Fault> {
-        if direction.pace.full_reads >= FULL_READS_TO_SPLICE
+    ) -> Result<Carried, Fault> {
+        if pace.full_reads >= FULL_READS_TO_SPLICE
             && !self.is_one_alone()
             && let Some(pipe) = self.take_pipe()
         {
-            return self.carry_spliced(direction, from, to, pipe);
+            return self.carry_spliced(held, pace, from, to, pipe);
         }
-        self.carry_copied(direction, from, to)
+        self.carry_copied(held, pace, from, to)
     }
 
     fn carry_copied<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
-    ) -> Result<Option<usize>, Fault> {
+    ) -> Result<Carried, Fault> {
         let room = self.room();
         let buffer = self.scratch.get_mut(..room).unwrap_or_default();
         let Some(bytes) = receive(from, |from| from.receive(buffer))? else {
-            direction.pace.full_reads = 0;
-            return Ok(None);
+            pace.full_reads = 0;
+            return Ok(Carried::Nothing);
         };
         if bytes == 0 {
-            return Ok(Some(0));
+            return Ok(Carried::End);
         }
         if bytes < room {
-            direction.pace.full_reads = 0;
+            pace.full_reads = 0;
             // A short read has emptied the socket, so the read that would say so can be saved; unless the
             // peer has closed: then the end may have come with these bytes, and no event will tell again.
             let ready = from.ready();
             ready.readable = ready.read_closed;
         } else if room == self.scratch.len() {
-            direction.pace.full_reads = direction.pace.full_reads.saturating_add(1);
+            pace.full_reads = pace.full_reads.saturating_add(1);
         }
         let written = send_some(to, self.scratch.get(..bytes).unwrap_or_default())?;
-        direction.bytes += written as u64;
         if written < bytes {
-            direction.held = self.hold(written, bytes);
+            *held = self.hold(written, bytes);
         }
-        Ok(Some(bytes))
+        Ok(Carried::Bytes { read: bytes, passed: written as u64 })
     }
 
     fn carry_spliced<S: Side>(
         &mut self,
-        direction: &mut Direction,
+        held: &mut Held,
+        pace: &mut Pace,
         from: &mut S,
         to: &mut S,
         pipe: Pipe,
-    ) -> Result<Option<usize>, Fault> {
+    ) -> Result<Carried, Fault> {
         // The pipe is empty, so "would block" can only mean that the socket is. A short splice means nothing:
         // a pipe may be full in slots long before it is full in bytes.
         match receive(from, |from| from.splice_into(&pipe, pipe.size())) {
             Ok(Some(0)) => {
                 self.put_pipe(pipe);
-                Ok(Some(0))
+                Ok(Carried::End)
             }
-            Ok(Some(bytes)) => {
-                direction.held = Held::Pipe(Box::new((pipe, bytes)));
-                direction.bytes += self.unload(&mut direction.held, to)?;
-                Ok(Some(bytes))
+            Ok(Some(read)) => {
+                *held = Held::Pipe(Box::new((pipe, read)));
+                let passed = self.unload(held, to)?;
+                self.keep_a_pipe(held)?;
+                Ok(Carried::Bytes { read, passed })
             }
             Ok(None) => {
                 self.put_pipe(pipe);
-                direction.pace.full_reads = 0;
-                Ok(None)
+                pace.full_reads = 0;
+                Ok(Carried::Nothing)
             }
             Err(fault) => {
                 self.put_pipe(pipe);
@@ -242,6 +254,32 @@ impl Tools {
         Ok(passed)
     }
 
+    /// One free pipe serves every session of a worker in turn, unless those whose other side is slow keep them
+    /// all. The one who would keep the last has its bytes moved to memory instead.
+    fn keep_a_pipe(&mut self, held: &mut Held) -> Result<(), Fault> {
+        let exhausted = self.pipes.is_empty() && self.pipes_count >= self.pipes_count_max;
+        let has_memory = self.chunk_bytes < limits::HELD_BYTES_PER_WORKER_MAX;
+        if !exhausted || !has_memory {
+            return Ok(());
+        }
+        *held = match std::mem::take(held) {
+            Held::Pipe(carried) => {
+                let (pipe, bytes) = *carried;
+                let mut chunk = self.empty_chunk();
+                chunk.bytes.resize(bytes, 0);
+                if let Err(error) = pipe.read_all(&mut chunk.bytes) {
+                    self.pipes_count -= 1; // It cannot be trusted, and the bytes are lost with the session.
+                    return Err(error.into());
+                }
+                self.chunk_bytes += bytes;
+                self.put_pipe(pipe);
+                Held::Chunk(chunk)
+            }
+            other @ (Held::Nothing | Held::Chunk(_)) => other,
+        };
+        Ok(())
+    }
+
     /// How much may be read at once: less when the chunks of this worker hold much already, so that many
     /// slow readers cost a bounded amount of memory.
     fn room(&self) -> usize {
@@ -259,14 +297,18 @@ impl Tools {
     }
 
     fn hold(&mut self, from: usize, to: usize) -> Held {
-        let bytes = self.scratch.get(from..to).unwrap_or_default();
+        let mut chunk = self.empty_chunk();
+        chunk.bytes.extend_from_slice(self.scratch.get(from..to).unwrap_or_default());
+        self.chunk_bytes += chunk.bytes.len();
+        Held::Chunk(chunk)
+    }
+
+    fn empty_chunk(&mut self) -> Box<Chunk> {
         let mut chunk =
             self.chunks.pop().unwrap_or_else(|| Box::new(Chunk { bytes: Vec::new(), written: 0 }));
         chunk.bytes.clear();
-        chunk.bytes.extend_from_slice(bytes);
         chunk.written = 0;
-        self.chunk_bytes += chunk.bytes.len();
-        Held::Chunk(chunk)
+        chunk
     }
 
     fn put_chunk(&mut self, chunk: Box<Chunk>) {
@@ -361,4 +403,76 @@ fn send_some<S: Side>(to: &mut S, bytes: &[u8]) -> Result<usize, Fault> {
         }
     }
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::slot::Socket;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A socket of the proxy and its peer.
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut socket = Socket::new(mio::net::TcpStream::from_std(near));
+        *socket.ready() = Ready { readable: true, writable: true, ..Ready::default() };
+        (socket, peer)
+    }
+
+    /// Reads until the other side takes no more; gives back how many bytes were read.
+    fn fill(tools: &mut Tools, held: &mut Held, from: &mut Socket, to: &mut Socket) -> usize {
+        let mut pace = Pace { full_reads: FULL_READS_TO_SPLICE };
+        let mut total = 0;
+        while held.is_empty() {
+            pace.full_reads = FULL_READS_TO_SPLICE;
+            match tools.carry(held, &mut pace, from, to).unwrap() {
+                Carried::Bytes { read, .. } => total += read,
+                Carried::Nothing => from.ready().readable = true, // The sender is at it.
+                Carried::End => panic!("the sender goes on"),
+            }
+        }
+        total
+    }
+
+    #[test]
+    fn the_last_pipe_is_never_kept_by_a_slow_reader() {
+        let mut tools = Tools::new(64 * 1024, 2);
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let (mut from, mut sender) = pair();
+            let (mut to, reader) = pair();
+            let sending = std::thread::spawn(move || {
+                let bytes: Vec<u8> = (0..=255).cycle().take(16 * 1024 * 1024).collect();
+                // Ends with an error once the relay is gone.
+                let _sent_in_part = sender.write_all(&bytes);
+            });
+            let mut held = Held::default();
+            let read = fill(&mut tools, &mut held, &mut from, &mut to);
+            slow.push((held, read, from, to, reader, sending));
+        }
+        let kept = slow.iter().filter(|(held, ..)| matches!(held, Held::Pipe(_))).count();
+        assert_eq!(kept, 1, "of two pipes one stays free");
+        assert_eq!((tools.pipes.len(), tools.pipes_count), (1, 2));
+        for (mut held, read, from, mut to, mut reader, sending) in slow {
+            let mut got = 0;
+            let mut buffer = vec![0; 256 * 1024];
+            while got < read {
+                let count = reader.read(&mut buffer).unwrap();
+                for byte in &buffer[..count] {
+                    assert_eq!(usize::from(*byte), got % 256);
+                    got += 1;
+                }
+                to.ready().writable = true;
+                tools.unload(&mut held, &mut to).unwrap();
+            }
+            assert!(held.is_empty());
+            drop((from, to, reader));
+            sending.join().unwrap();
+        }
+        assert_eq!((tools.pipes.len(), tools.chunk_bytes), (2, 0), "everything is given back");
+    }
 }

@@ -22,23 +22,10 @@ impl Negotiate {
     }
 
     pub(super) fn step(self, input: Input<'_>, context: &mut Context<'_>) -> Session {
-        match input {
-            Input::Bytes(bytes) => self.bytes(bytes, context),
-            Input::ClientClosed => {
-                context.count(Counter::ClientGone);
-                context.close(CloseReason::ClientClosed)
-            }
-            Input::Tick if context.now >= self.deadline => {
-                context.count(Counter::HandshakeTimeout);
-                context.close(CloseReason::HandshakeTimeout)
-            }
-            Input::Tick
-            | Input::ClientReset
-            | Input::Verdict(_)
-            | Input::Answer(..)
-            | Input::Connected(..)
-            | Input::AttemptFailed(..) => Session::Negotiate(self),
+        if let Input::Bytes(bytes) = input {
+            return self.bytes(bytes, context);
         }
+        context.waited_in_vain(&input, self.deadline).unwrap_or(Session::Negotiate(self))
     }
 
     fn bytes(self, bytes: &[u8], context: &mut Context<'_>) -> Session {

@@ -4,42 +4,13 @@
 //! only when it holds nothing, so a slow reader slows the sender down (back-pressure). A FIN is passed on
 //! after the bytes before it, each direction for itself (half-close). `mover.rs` decides how bytes travel.
 
-use std::io;
 use std::time::Instant;
 
-use super::mover::{Held, Tools};
+use super::mover::{Carried, Held, Pace, Tools};
 use super::session::{Context, Input, Output, Rules, Session};
+use super::side::{Fault, Side};
 use crate::logging::CloseReason;
 use crate::metrics::Counter;
-
-/// What readiness events have said of a socket and no call has contradicted yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ready {
-    /// A receive may find something.
-    pub readable: bool,
-    /// A send may find room.
-    pub writable: bool,
-    /// The peer has closed its side: read on until the end was seen, whatever a short read suggests.
-    pub read_closed: bool,
-    /// The connection broke.
-    pub broken: bool,
-}
-
-/// One side of a relay. Sockets are one; the simulation has another.
-pub trait Side {
-    /// What is known of its readiness.
-    fn ready(&mut self) -> &mut Ready;
-    /// recv(2): 0 is the peer's FIN.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// send(2).
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// shutdown(2) for writing: passes a FIN on.
-    fn close_write(&mut self) -> io::Result<()>;
-    /// splice(2) from the socket into an empty or part-filled pipe.
-    fn splice_into(&mut self, pipe: &crate::sys::pipe::Pipe, bytes: usize) -> io::Result<usize>;
-    /// splice(2) from a pipe into the socket.
-    fn splice_from(&mut self, pipe: &crate::sys::pipe::Pipe, bytes: usize) -> io::Result<usize>;
-}
 
 /// A relay's state. Small: an idle session holds nothing else.
 #[derive(Debug)]
@@ -58,11 +29,11 @@ pub struct Direction {
     /// Bytes passed on.
     pub bytes: u64,
     /// Bytes read and not passed on yet.
-    pub(super) held: Held,
+    held: Held,
     /// Where the stream's end is.
     end: End,
     /// How the mover carries the bytes of this direction.
-    pub(super) pace: super::mover::Pace,
+    pace: Pace,
 }
 
 /// Where the end of a direction's stream is.
@@ -86,24 +57,6 @@ pub enum Progress {
     Unfinished,
     /// Both directions have passed their end on.
     Finished,
-}
-
-/// Why a relay cannot go on. Both sides are to be reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// One side reset its connection, or is gone.
-    Reset,
-    /// Another I/O error.
-    Failed,
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN | libc::ECONNABORTED) => Self::Reset,
-            Some(_) | None => Self::Failed,
-        }
-    }
 }
 
 impl Relay {
@@ -228,10 +181,13 @@ impl Direction {
             if budget == 0 {
                 return Ok(true);
             }
-            match tools.carry(self, from, to)? {
-                Some(0) => self.end = End::Read,
-                Some(bytes) => budget = budget.saturating_sub(bytes),
-                None => return Ok(false),
+            match tools.carry(&mut self.held, &mut self.pace, from, to)? {
+                Carried::Bytes { read, passed } => {
+                    self.bytes += passed;
+                    budget = budget.saturating_sub(read);
+                }
+                Carried::End => self.end = End::Read,
+                Carried::Nothing => return Ok(false),
             }
         }
     }

@@ -7,7 +7,6 @@ use super::connect::Connect;
 use super::resolve::Resolve;
 use super::session::{Context, Input, Session, Target};
 use super::wire::{self, Command, Destination, Reply, WireError};
-use crate::logging::CloseReason;
 use crate::metrics::Counter;
 use crate::resolver::DomainName;
 
@@ -24,23 +23,10 @@ impl AwaitRequest {
     }
 
     pub(super) fn step(self, input: Input<'_>, context: &mut Context<'_>) -> Session {
-        match input {
-            Input::Bytes(bytes) => self.bytes(bytes, context),
-            Input::ClientClosed => {
-                context.count(Counter::ClientGone);
-                context.close(CloseReason::ClientClosed)
-            }
-            Input::Tick if context.now >= self.deadline => {
-                context.count(Counter::HandshakeTimeout);
-                context.close(CloseReason::HandshakeTimeout)
-            }
-            Input::Tick
-            | Input::ClientReset
-            | Input::Verdict(_)
-            | Input::Answer(..)
-            | Input::Connected(..)
-            | Input::AttemptFailed(..) => Session::Request(self),
+        if let Input::Bytes(bytes) = input {
+            return self.bytes(bytes, context);
         }
+        context.waited_in_vain(&input, self.deadline).unwrap_or(Session::Request(self))
     }
 
     fn bytes(self, bytes: &[u8], context: &mut Context<'_>) -> Session {

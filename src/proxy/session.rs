@@ -303,6 +303,27 @@ impl Context<'_> {
         self.goodbye(CloseReason::Refused)
     }
 
+    /// What ends every stage that waits for the client's next message: that it went away, or is too slow.
+    pub fn waited_in_vain(&mut self, input: &Input<'_>, deadline: Instant) -> Option<Session> {
+        match input {
+            Input::ClientClosed => {
+                self.count(Counter::ClientGone);
+                Some(self.close(CloseReason::ClientClosed))
+            }
+            Input::Tick if self.now >= deadline => {
+                self.count(Counter::HandshakeTimeout);
+                Some(self.close(CloseReason::HandshakeTimeout))
+            }
+            Input::Tick
+            | Input::Bytes(_)
+            | Input::ClientReset
+            | Input::Verdict(_)
+            | Input::Answer(..)
+            | Input::Connected(..)
+            | Input::AttemptFailed(..) => None,
+        }
+    }
+
     /// Lets the client read the last answer, for a bounded time.
     pub fn goodbye(&mut self, reason: CloseReason) -> Session {
         Session::Closing(Closing { deadline: self.now + limits::CLOSING_LINGER, reason })

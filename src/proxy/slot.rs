@@ -9,8 +9,8 @@ use mio::net::TcpStream;
 
 use super::accept::Place;
 use super::inbox::SessionKey;
-use super::relay::{Ready, Side};
 use super::session::{AttemptId, Facts, Session};
+use super::side::{Ready, Side};
 use super::timers::Tick;
 use crate::ids::{ListenerId, SessionId};
 use crate::limits;

@@ -10,8 +10,9 @@ use mio::Interest;
 
 use super::connect::AttemptError;
 use super::inbox::{Message, SessionKey};
-use super::relay::{Fault, Progress, Side};
+use super::relay::Progress;
 use super::session::{AttemptId, Context, Families, Input, Login, Output, Session, Target};
+use super::side::{Fault, Side};
 use super::slot::{Handshake, SideOf, Slot, Socket};
 use super::wire::Reply;
 use super::worker::{Weight, Worker};

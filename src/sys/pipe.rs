@@ -40,6 +40,19 @@ impl Pipe {
         Ok(splice(socket, None, &self.writer, None, bytes, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)
     }
 
+    /// Reads bytes back that were put in. After an error, that there were fewer among them, the pipe's content is
+    /// unknown.
+    pub fn read_all(&self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = rustix::io::read(&self.reader, &mut *bytes)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            bytes = bytes.get_mut(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// Moves bytes from the pipe into a socket.
     pub fn drain(&self, socket: &impl AsFd, bytes: usize) -> io::Result<usize> {
         Ok(splice(&self.reader, None, socket, None, bytes, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use socks5d::proxy::relay::{Ready, Side};
+use socks5d::proxy::side::{Ready, Side};
 use socks5d::sys::pipe::Pipe;
 
 /// One direction of a connection.

@@ -9,10 +9,11 @@ use socks5d::logging::CloseReason;
 use socks5d::proxy::connect::AttemptError;
 use socks5d::proxy::mover::Tools;
 use socks5d::proxy::policy::Policy;
-use socks5d::proxy::relay::{Progress, Side};
+use socks5d::proxy::relay::Progress;
 use socks5d::proxy::session::{
     AttemptId, Authentication, Context, Facts, Families, Input, Output, Rules, Session,
 };
+use socks5d::proxy::side::Side;
 use socks5d::proxy::wire::Reply;
 use socks5d::resolver::{Family, Outcome};
 use socks5d::store::{Store, StoreOptions, User};
