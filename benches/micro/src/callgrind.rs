@@ -16,8 +16,8 @@ use crate::counts::Counts;
 /// of the wheel moved down) and the random seeds of hash tables even out.
 const REPETITIONS: u64 = 4_000;
 
-/// The function that callgrind watches for, whatever its mangled name.
-const SECTION: &str = "*counted_section*";
+/// The function that callgrind watches for, in whatever module. A star at the end would never match.
+const SECTION: &str = "*counted_section";
 
 /// Why there are no counts.
 #[derive(Debug)]
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn takes_the_sums_of_the_section_and_no_others() {
-        let text = "version: 1\ncreator: callgrind-3.19.0\n\npart: 1\n\ndesc: Trigger: --dump-after=*x*\n\n\
+        let text = "version: 1\ncreator: callgrind-3.19.0\n\npart: 1\n\ndesc: Trigger: --dump-after=*x\n\n\
                     events: Ir\nsummary: 1200\n\nfn=(1) a\n1 1200\n\npart: 2\n\
-                    desc: Trigger: --dump-after=*x*\nsummary: 7\n\npart: 3\n\
+                    desc: Trigger: --dump-after=*x\nsummary: 7\n\npart: 3\n\
                     desc: Trigger: Program termination\nsummary: 99\n\ntotals: 1306\n";
         assert_eq!(sums_of(text), [1200, 7]);
         assert!(sums_of("").is_empty());
