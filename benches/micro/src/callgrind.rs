@@ -1,15 +1,16 @@
-//! Counting the instructions of every operation in one run under callgrind.
+//! Counting the instructions of every operation, each in a run of its own under callgrind.
 //!
-//! callgrind counts while [`counted_section`] runs, on the thread that runs it, and writes the sum down whenever
-//! it returns; so start-up, preparation, warm-up and the threads behind store and log are not in the figures.
+//! callgrind counts while [`counted_section`] runs, on the thread that runs it; so start-up, preparation, warm-up
+//! and the threads behind store and log are not in the figures. A run of its own: what one operation leaves on
+//! the heap changes what the allocator does for the next by some per cent.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-use crate::OPERATIONS;
 use crate::counts::Counts;
+use crate::{OPERATIONS, Operation};
 
 /// How often an operation is done while it is counted, and before that to warm up: tables have grown then, and
 /// allocations come from what was freed. Enough that what happens now and then (a batch handed over, a level
@@ -28,11 +29,8 @@ pub enum MeasureError {
     Io(io::Error),
     /// It ended with an error; its own words are on stderr.
     Failed(std::process::ExitStatus),
-    /// Not as many sums as operations.
-    Incomplete {
-        /// Sums that callgrind wrote.
-        got: usize,
-    },
+    /// No sum for this operation: callgrind did not see the section.
+    NoSum(&'static str),
 }
 
 impl std::fmt::Display for MeasureError {
@@ -41,9 +39,7 @@ impl std::fmt::Display for MeasureError {
             Self::Missing => write!(f, "valgrind is missing: apt-get install valgrind"),
             Self::Io(error) => write!(f, "cannot run valgrind or read its result: {error}"),
             Self::Failed(status) => write!(f, "valgrind ended with {status}"),
-            Self::Incomplete { got } => {
-                write!(f, "callgrind wrote {got} sums for {} operations", OPERATIONS.len())
-            }
+            Self::NoSum(name) => write!(f, "callgrind counted nothing for {name}"),
         }
     }
 }
@@ -56,13 +52,11 @@ impl From<io::Error> for MeasureError {
     }
 }
 
-/// Does every operation, in the order of the table: what runs under callgrind.
-pub fn perform() {
-    for operation in OPERATIONS {
-        let mut work = (operation.prepare)();
-        work(REPETITIONS);
-        counted_section(&mut *work, REPETITIONS);
-    }
+/// Does an operation: what runs under callgrind.
+pub fn perform(operation: &Operation) {
+    let mut work = (operation.prepare)();
+    work(REPETITIONS);
+    counted_section(&mut *work, REPETITIONS);
 }
 
 /// What callgrind counts. A call of its own, never inlined and never the last thing it does: callgrind has to
@@ -73,56 +67,43 @@ fn counted_section(work: &mut dyn FnMut(u64), repetitions: u64) {
     black_box(repetitions);
 }
 
-/// Runs `program` (this one) under callgrind with `argument`, which has to lead to [`perform`]. Instructions
-/// per operation, rounded. `folder` takes callgrind's files.
+/// Runs `program` (this one) under callgrind for every operation, with the arguments `perform NAME`, which have
+/// to lead to [`perform`]. `folder` takes callgrind's files.
 ///
 /// # Errors
 /// [`MeasureError`].
-pub fn measure(program: &Path, argument: &str, folder: &Path) -> Result<Counts, MeasureError> {
+pub fn measure(program: &Path, folder: &Path) -> Result<Counts, MeasureError> {
+    OPERATIONS
+        .iter()
+        .map(|operation| Ok((operation.name.to_owned(), measure_one(operation, program, folder)?)))
+        .collect()
+}
+
+/// Instructions per operation, rounded.
+fn measure_one(operation: &Operation, program: &Path, folder: &Path) -> Result<u64, MeasureError> {
     let out = folder.join("callgrind.out");
     let status = Command::new("valgrind")
         // Neither ~/.valgrindrc nor the environment may change what is counted.
-        .args(["--command-line-only=yes", "--quiet", "--tool=callgrind", "--combine-dumps=yes"])
+        .args(["--command-line-only=yes", "--quiet", "--tool=callgrind"])
         .arg(format!("--toggle-collect={SECTION}"))
-        .arg(format!("--dump-after={SECTION}"))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .arg(argument)
+        .args(["perform", operation.name])
         .stdin(Stdio::null())
         .status()?;
     if !status.success() {
         return Err(MeasureError::Failed(status));
     }
-    let sums = sums_of(&fs::read_to_string(&out)?);
-    if sums.len() != OPERATIONS.len() {
-        return Err(MeasureError::Incomplete { got: sums.len() });
-    }
-    let per_operation = |sum: u64| (sum + REPETITIONS / 2) / REPETITIONS;
-    Ok(OPERATIONS
-        .iter()
-        .zip(sums)
-        .map(|(operation, sum)| (operation.name.to_owned(), per_operation(sum)))
-        .collect())
+    let sum = sum_of(&fs::read_to_string(&out)?).filter(|sum| *sum > 0);
+    let sum = sum.ok_or(MeasureError::NoSum(operation.name))?;
+    Ok((sum + REPETITIONS / 2) / REPETITIONS)
 }
 
-/// The sums of those parts of callgrind's file that were written because the section returned.
+/// What callgrind's file gives as the sum.
 ///
-/// Shape (valgrind's manual, "Callgrind Format Specification"): each part has a line `desc: Trigger: WHY` and
-/// later `summary: COST`.
-fn sums_of(text: &str) -> Vec<u64> {
-    let mut is_section = false;
-    let mut sums = Vec::new();
-    for line in text.lines() {
-        if let Some(why) = line.strip_prefix("desc: Trigger:") {
-            is_section = why.trim_start().starts_with("--dump-after=");
-        } else if let Some(cost) = line.strip_prefix("summary:")
-            && is_section
-            && let Ok(cost) = cost.trim().parse()
-        {
-            sums.push(cost);
-        }
-    }
-    sums
+/// Shape (valgrind's manual, "Callgrind Format Specification"): a line `summary: COST`, here of the one event Ir.
+fn sum_of(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("summary:"))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -130,12 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_sums_of_the_section_and_no_others() {
-        let text = "version: 1\ncreator: callgrind-3.19.0\n\npart: 1\n\ndesc: Trigger: --dump-after=*x\n\n\
-                    events: Ir\nsummary: 1200\n\nfn=(1) a\n1 1200\n\npart: 2\n\
-                    desc: Trigger: --dump-after=*x\nsummary: 7\n\npart: 3\n\
-                    desc: Trigger: Program termination\nsummary: 99\n\ntotals: 1306\n";
-        assert_eq!(sums_of(text), [1200, 7]);
-        assert!(sums_of("").is_empty());
+    fn takes_the_sum_that_callgrind_gives() {
+        let text = "version: 1\ncreator: callgrind-3.19.0\npart: 1\n\ndesc: Trigger: Program termination\n\n\
+                    events: Ir\nsummary: 1200\n\nfn=(1) summary\n1 1200\n\ntotals: 1200\n";
+        assert_eq!(sum_of(text), Some(1200));
+        assert_eq!(sum_of("events: Ir\n"), None);
+        assert_eq!(sum_of("summary: many\n"), None);
     }
 }
