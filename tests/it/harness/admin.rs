@@ -97,7 +97,12 @@ impl AdminSocket {
         self.socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a time limit");
         match self.socket.recv_from(&mut self.buffer) {
             Ok((count, from)) => self.endpoint.receive(from, &self.buffer[..count], Instant::now()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // A receive with a time limit may be interrupted by any signal (signal(7)).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(error) => panic!("the UDP socket failed: {error}"),
         }
