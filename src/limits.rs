@@ -334,3 +334,71 @@ pub const DESCRIPTORS_PER_SESSION: usize = 2;
 /// resolver, and attempts beside each other (RFC 8305).
 pub const DESCRIPTORS_PER_WORKER: usize =
     4 + 2 * PIPES_PER_WORKER_MAX + RELAY_CONNECTIONS_PER_WORKER + PLAIN_SOCKETS_PER_WORKER + 64;
+
+// ---- the admin channel ----------------------------------------------------------------------------------
+
+/// Admin associations at once. Administrators are few; programs that watch may be some dozens.
+pub const ADMIN_ASSOCIATIONS_MAX: usize = 256;
+
+/// Admin associations of one source: one host cannot shut out the others.
+pub const ADMIN_ASSOCIATIONS_PER_SOURCE_MAX: usize = 192;
+const _: () = assert!(ADMIN_ASSOCIATIONS_PER_SOURCE_MAX < ADMIN_ASSOCIATIONS_MAX);
+
+/// Admin associations that have not logged in. When one more comes the oldest of them makes room, so that
+/// whoever knows a password gets in however many others only hold places.
+pub const ADMIN_LOGINS_WAITING_MAX: usize = 64;
+const _: () = assert!(ADMIN_LOGINS_WAITING_MAX < ADMIN_ASSOCIATIONS_PER_SOURCE_MAX);
+
+/// From the opening of an admin association to the end of its log-in.
+pub const ADMIN_LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Replies of one admin association that wait to be sent; above, it is not read.
+pub const ADMIN_REPLIES_WAITING_MAX: usize = 64;
+
+/// The same in bytes: a list of users takes 64 KiB.
+pub const ADMIN_REPLY_BYTES_WAITING_MAX: usize = 256 * 1024;
+
+/// How long an admin association may take no reply before it is aborted.
+pub const ADMIN_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of an admin association that have arrived and are not understood yet; above, it is not read.
+/// One read or message more may follow.
+pub const ADMIN_BACKLOG_BYTES: usize = 16 * 1024;
+const _: () = assert!(ADMIN_BACKLOG_BYTES > pipo_protocol::limits::V1_REQUEST_BYTES_MAX);
+
+/// Longest message of the admin channel: the longest reply of version 1, a full list of the longest names.
+pub const ADMIN_MESSAGE_BYTES_MAX: usize = 68 * 1024;
+const _: () = assert!(ADMIN_MESSAGE_BYTES_MAX >= pipo_protocol::limits::V1_REPLY_BYTES_MAX);
+
+/// Requests of one admin association that are answered before the others have their turn.
+pub const ADMIN_REQUESTS_PER_TURN: usize = 64;
+
+/// Datagrams that one UDP socket takes in before the rest of the control loop has its turn.
+pub const ADMIN_DATAGRAMS_PER_TURN: usize = 256;
+
+/// Receive buffer asked of the kernel for a UDP socket: the windows of several peers that send at once.
+pub const ADMIN_UDP_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Associations that wait for the daemon's accept.
+pub const ADMIN_BACKLOG_ASSOCIATIONS: i32 = 128;
+
+/// Streams of an association, each way: channel 0 and what version 2 may open beside it.
+pub const ADMIN_STREAMS: u16 = 64;
+
+/// Kernel SCTP's timers. Three transmissions of at most 600 ms each make a path a dead one in under 2 s; the
+/// kernel's own values (1 s to 60 s, five of them) take a minute.
+pub const SCTP_RTO_INITIAL: Duration = Duration::from_millis(300);
+/// See [`SCTP_RTO_INITIAL`]; above the 200 ms that a peer may wait with its acknowledgement.
+pub const SCTP_RTO_MIN: Duration = Duration::from_millis(250);
+/// See [`SCTP_RTO_INITIAL`].
+pub const SCTP_RTO_MAX: Duration = Duration::from_millis(600);
+/// See [`SCTP_RTO_INITIAL`].
+pub const SCTP_PATH_RETRANSMISSIONS: u16 = 2;
+/// Retransmissions over all paths before the association is given up: every path of a peer with several gets
+/// its chance.
+pub const SCTP_ASSOCIATION_RETRANSMISSIONS: u16 = 6;
+/// Between heartbeats to a silent peer.
+pub const SCTP_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How often ports are chosen anew when the kernel's choice is free on one address and taken on another.
+pub const PORT_CHOICES_MAX: usize = 32;

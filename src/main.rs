@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         Ok(Ended::Orderly) => ExitCode::SUCCESS,
         Ok(Ended::Broken) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("socks5d: {error}");
+            // In one piece: the thread that writes diagnostics may be writing to the same place.
+            let line = format!("socks5d: {error}\n");
+            // Where nobody reads it, the exit code says the same.
+            drop(std::io::stderr().write_all(line.as_bytes()));
             ExitCode::from(1)
         }
     }

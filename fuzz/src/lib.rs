@@ -13,6 +13,7 @@ mod dns;
 mod encap;
 mod files;
 mod http;
+mod pipo;
 mod settings;
 mod text;
 // What targets are made with.
@@ -26,6 +27,7 @@ pub use dns::{domain_name, message, stream};
 pub use encap::association;
 pub use files::{hosts, resolv_conf};
 pub use http::{request, response};
+pub use pipo::{pipo_version1, pipo_version2};
 pub use settings::{config, secrets, setting, users_file};
 pub use text::{access_line, session_id};
 pub use wire::{client_messages, reply};
@@ -92,6 +94,8 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "access_line", run: access_line, range: Range::Total, words: TEXT_WORDS },
     Target { name: "association", run: association, range: Range::Both, words: SCTP_WORDS },
+    Target { name: "pipo_version1", run: pipo_version1, range: Range::Both, words: PIPO_WORDS },
+    Target { name: "pipo_version2", run: pipo_version2, range: Range::Both, words: PIPO_WORDS },
 ];
 
 const SOCKS_WORDS: &[&[u8]] = &[
@@ -221,4 +225,19 @@ const SCTP_WORDS: &[&[u8]] = &[
     &[14, 0, 0, 4],
     &[0xc0, 0, 0, 8],
     &[0xff, 0xff, 0xff, 0xff],
+];
+
+const PIPO_WORDS: &[&[u8]] = &[
+    &[1, 1, b'a', 1, b'b'],
+    &[0, 2],
+    &[1, 0],
+    &[0xff, 0xff],
+    &[0xa0],
+    &[0xbf, 0xff],
+    &[0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    &[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    &[0x78, 0xff],
+    &[0x58, 0x20],
+    &[0xf6],
+    &[0xf9, 0x7e, 0x00],
 ];

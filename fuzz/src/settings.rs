@@ -70,13 +70,16 @@ fn check_user(user: &UserSpec) {
     assert!(user.proxy || user.admin, "{user:?}");
 }
 
-/// One value of one setting: taken, it is shown as a text that gives the same value; refused, it leaves
+/// One value of one setting, which is named first: taken, it is shown as a text that gives the same value; refused, it leaves
 /// everything as it was and is one short line.
 pub fn setting(octets: &[u8]) -> Judged {
     let mut script = Script::new(octets);
-    let place = usize::from(script.octet());
+    let wanted = script.piece();
     let names: Vec<&str> = rows().map(|row| row.name).collect();
-    let Some(name) = names.get(place % names.len()) else { return Judged::Refused };
+    // A name, or any octets at all for one of them.
+    let place = names.iter().position(|name| name.as_bytes() == wanted);
+    let any = wanted.iter().map(|octet| usize::from(*octet)).sum::<usize>() % names.len();
+    let Some(name) = names.get(place.unwrap_or(any)) else { return Judged::Refused };
     let Ok(text) = std::str::from_utf8(script.rest()) else { return Judged::Refused };
     let default = Settings::default();
     let mut settings = default.clone();
@@ -99,7 +102,7 @@ pub fn setting(octets: &[u8]) -> Judged {
 /// A password that no text made of it may repeat.
 const SECRET: &str = "hunter2-hunter2";
 
-/// A configuration with users whose passwords hold [`SECRET`], whatever stands around it: no error, warning,
+/// A configuration with users whose passwords hold a secret, whatever stands around it: no error, warning,
 /// or debug output repeats it.
 pub fn secrets(octets: &[u8]) -> Judged {
     let mut script = Script::new(octets);

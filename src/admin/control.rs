@@ -1,26 +1,29 @@
-//! The daemon's life: start, signals, reload, drain, end.
+//! The daemon's life: start, signals, drain, end.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::core::{self, Core, decide, policy, rules, sessions_max, without_users};
+use super::initial;
+use super::notes::{Note, Notes};
+use super::server::{self, Server};
 use super::system::System;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
-use crate::metrics::{Counter, Gauge, Metrics};
+use crate::metrics::{Counter, Counters, Gauge, Metrics};
 use crate::proxy::accept::{self, Addresses, Admission, ListenError};
 use crate::proxy::inbox::{Message, Snapshot};
 use crate::proxy::plane::{Ended, Parts, Plane};
-use crate::proxy::policy::Policy;
-use crate::proxy::session::{Authentication, Rules};
+use crate::proxy::session::Authentication;
 use crate::resolver;
-use crate::settings::{AccessLog, AuthMode, DnsMode, Reloaded, Resolved, Settings};
-use crate::store::{self, Replaced, Store, StoreOptions, UserError};
+use crate::settings::{AccessLog, DnsMode, Resolved, Settings};
+use crate::store::{self, Store, StoreOptions};
 use crate::sys::network;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::{OptionError, TcpOptions};
@@ -40,6 +43,9 @@ pub enum StartError {
     /// TCP does not take an option.
     #[error(transparent)]
     Tcp(#[from] OptionError),
+    /// An address of the admin channel is taken, not ours, or not carried by this kernel.
+    #[error(transparent)]
+    Admin(#[from] server::AdminListenError),
     /// The users of the configuration, or the store's threads.
     #[error(transparent)]
     Store(#[from] store::StartError),
@@ -58,25 +64,14 @@ pub enum StartError {
 
 /// The daemon while it runs.
 pub struct Daemon {
-    resolved: Resolved,
-    diagnostics: Diagnostics,
     poll: Poll,
     signals: Signals,
-    store: Arc<Store>,
-    access: AccessWriter,
-    metrics: Metrics,
-    resolver: Arc<resolver::Shared>,
-    system: System,
-    descriptors: u64,
-    plane: Plane,
+    core: Core,
+    admin: Server,
+    /// What other threads have left for this loop.
+    left: Receiver<Note>,
     phase: Phase,
-    /// Wakes this loop.
-    waker: Arc<Waker>,
-    /// Answers of the store to reloads.
-    users_replaced: (Sender<UsersReplaced>, Receiver<UsersReplaced>),
 }
-
-type UsersReplaced = Result<Replaced, UserError>;
 
 /// Where in its life the daemon is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +95,16 @@ impl Daemon {
         let store = Store::start(resolved.settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
         let listeners = listen(&settings, authentication)?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals_fd(&signals)), SIGNALS, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        // One set of counters for each worker, and the last for this loop.
+        let metrics = Metrics::new(settings.workers + 1);
+        let counters = metrics.thread(settings.workers).map_or_else(Arc::<Counters>::default, Arc::clone);
+        let admin = Server::listen(&resolved, poll.registry(), counters, Instant::now())?;
+        let descriptors = descriptors.saturating_sub(admin.descriptors_max());
         let access = AccessWriter::new(settings.access_log.clone())
             .map_err(|cause| StartError::AccessLog { place: place_of(&settings.access_log), cause })?;
-        let metrics = Metrics::new(settings.workers);
         let resolver = resolver::Shared::new(system.hosts_table());
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         let snapshot = Arc::new(Snapshot {
@@ -112,9 +114,7 @@ impl Daemon {
             tcp: tcp.clone(),
             settings: Arc::clone(&settings),
         });
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals_fd(&signals)), SIGNALS, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        initial::ensure_admin(&store, &settings, &diagnostics);
         let plane = Plane::start(Parts {
             listeners,
             admission: Admission::new(sessions_max(&settings, descriptors), settings.max_sessions_per_source),
@@ -127,11 +127,11 @@ impl Daemon {
             on_end: Arc::clone(&waker),
         })?;
         plane.set_tcp_options(&tcp);
-        let daemon = Self {
+        let (notes, left) = Notes::new(waker);
+        let idle_timeout_kept = core::idle_timeout_kept(&settings);
+        let core = Core {
             resolved,
             diagnostics,
-            poll,
-            signals,
             store,
             access,
             metrics,
@@ -139,17 +139,18 @@ impl Daemon {
             system,
             descriptors,
             plane,
-            phase: Phase::Serving,
-            waker,
-            users_replaced: channel(),
+            notes,
+            idle_timeout_kept,
+            unpublished: false,
         };
+        let daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving };
         daemon.say_hello();
         Ok(daemon)
     }
 
     /// Serves until a signal ends it.
     pub fn run(mut self) -> io::Result<Ended> {
-        let mut events = Events::with_capacity(16);
+        let mut events = Events::with_capacity(limits::EVENTS_PER_POLL);
         let mut system_at = Instant::now() + SYSTEM_INTERVAL;
         loop {
             let wake_at = match self.phase {
@@ -157,158 +158,103 @@ impl Daemon {
                 Phase::DrainingUntil(at) => at,
                 Phase::Stopping => Instant::now() + SYSTEM_INTERVAL,
             };
-            let patience = wake_at.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let wake_at = self.admin.deadline(now).map_or(wake_at, |at| at.min(wake_at));
+            let patience = wake_at.saturating_duration_since(now);
             match self.poll.poll(&mut events, Some(patience)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            self.take_replaced_users();
+            let now = Instant::now();
+            events.iter().for_each(|event| self.admin.note_event(event));
+            while let Ok(note) = self.left.try_recv() {
+                self.take(note, now);
+            }
             while let Some(signal) = self.signals.next_arrived() {
                 self.hear(signal);
             }
-            let now = Instant::now();
             if matches!(self.phase, Phase::DrainingUntil(at) if now >= at) {
                 self.stop("the drain timeout has passed");
             }
             if self.phase == Phase::Serving && now >= system_at {
                 system_at = now + SYSTEM_INTERVAL;
-                self.look_at_system();
+                self.core.look_at_system();
             }
-            if self.plane.ended_count() > 0 && self.phase == Phase::Serving {
+            self.admin.turn(&mut self.core, self.poll.registry(), now);
+            if self.core.plane.ended_count() > 0 && self.phase == Phase::Serving {
                 log::error!("a worker has ended by itself: the daemon cannot go on");
                 self.stop("a worker has ended");
             }
-            if self.plane.has_ended() {
+            if self.core.plane.has_ended() {
                 return Ok(self.finish());
+            }
+        }
+    }
+
+    /// Takes what another thread has left.
+    fn take(&mut self, note: Note, now: Instant) {
+        match note {
+            Note::UsersReplaced(replaced) => {
+                self.core.users_replaced(replaced);
+                self.admin.close_former_users();
+            }
+            Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, now),
+            Note::UserChanged(peer, change) => {
+                // The workers first: once the reply is there, the change holds.
+                if change.is_made() {
+                    self.core.users_changed();
+                }
+                self.admin.user_changed(peer, &change, now);
             }
         }
     }
 
     fn hear(&mut self, signal: Signal) {
         match (signal, self.phase) {
-            (Signal::Reload, Phase::Serving) => self.reload(),
+            (Signal::Reload, Phase::Serving) => self.core.reload(),
             (Signal::Reload, Phase::DrainingUntil(_) | Phase::Stopping) => {
                 log::warn!("not reloading: the daemon is stopping");
             }
             (Signal::Stop, Phase::Serving) => {
-                let timeout = self.resolved.settings.drain_timeout;
-                let sessions = self.metrics.gauge(Gauge::SessionsCurrent);
+                let timeout = self.core.resolved.settings.drain_timeout;
+                let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
                 log::info!("draining: sessions={sessions} timeout={timeout:?}");
                 self.phase = Phase::DrainingUntil(Instant::now() + timeout);
-                self.plane.tell(|| Message::Drain);
-                self.plane.stop_listening();
+                self.core.plane.tell(|| Message::Drain);
+                self.core.plane.stop_listening();
             }
             (Signal::Stop, Phase::DrainingUntil(_) | Phase::Stopping) => self.stop("a second signal came"),
         }
     }
 
     fn stop(&mut self, because: &str) {
-        let sessions = self.metrics.gauge(Gauge::SessionsCurrent);
+        let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
         log::info!("closing what is left: sessions={sessions} because=\"{because}\"");
         self.phase = Phase::Stopping;
-        self.plane.tell(|| Message::Stop);
+        self.core.plane.tell(|| Message::Stop);
     }
 
-    fn finish(self) -> Ended {
-        let ended = self.plane.join();
-        let lost = self.access.finish(limits::LOG_FLUSH_MAX);
+    fn finish(mut self) -> Ended {
+        self.admin.abort_all(Instant::now());
+        let Core { plane, access, metrics, diagnostics, .. } = self.core;
+        let ended = plane.join();
+        let lost = access.finish(limits::LOG_FLUSH_MAX);
         if lost > 0 {
             log::warn!("access lines were lost: lines={lost}");
         }
-        let sessions = self.metrics.total(Counter::SessionsAccepted);
+        let sessions = metrics.total(Counter::SessionsAccepted);
         log::info!("stopped: sessions_accepted={sessions}");
-        self.diagnostics.finish(limits::LOG_FLUSH_MAX);
+        diagnostics.finish(limits::LOG_FLUSH_MAX);
         ended
-    }
-
-    /// SIGHUP: everything is read and checked again; what is live is taken up, logs are opened again.
-    fn reload(&mut self) {
-        if let Err(error) = self.access.reopen() {
-            log::error!("the access log could not be opened again: error=\"{error}\"");
-        }
-        let Reloaded { resolved, live, restart } = match self.resolved.reload() {
-            Ok(reloaded) => reloaded,
-            Err(error) => return log::error!("nothing was changed: {error}"),
-        };
-        if let Err(error) = TcpOptions::from_settings(&resolved.settings).check() {
-            return log::error!("nothing was changed: {error}");
-        }
-        if resolved.settings.access_log != self.resolved.settings.access_log
-            && let Err(error) = self.access.redirect(resolved.settings.access_log.clone())
-        {
-            return log::error!("nothing was changed: access log: error=\"{error}\"");
-        }
-        if resolved.settings.log_level != self.resolved.settings.log_level {
-            self.diagnostics.set_level(resolved.settings.log_level);
-        }
-        self.resolved = resolved;
-        let settings = &self.resolved.settings;
-        let sessions_max = sessions_max(settings, self.descriptors);
-        self.plane.admission().set_limits(sessions_max, settings.max_sessions_per_source);
-        self.system = System::read(settings);
-        self.publish();
-        let (users_replaced, waker) = (self.users_replaced.0.clone(), Arc::clone(&self.waker));
-        self.store.replace_configured(settings.users.clone(), move |replaced| {
-            // Both fail only when the control loop is over, and then nobody cares.
-            if users_replaced.send(replaced).is_ok()
-                && let Err(error) = waker.wake()
-            {
-                log::error!("the control loop could not be woken: error=\"{error}\"");
-            }
-        });
-        log::info!("reloaded: changed=[{}]", live.join(" "));
-        if !restart.is_empty() {
-            log::warn!("these take a restart to change: [{}]", restart.join(" "));
-        }
-    }
-
-    /// The store's answer to a reload: who is not who they were has to log in again.
-    fn take_replaced_users(&self) {
-        while let Ok(replaced) = self.users_replaced.1.try_recv() {
-            match replaced {
-                Ok(Replaced { added, removed, changed }) => {
-                    self.publish(); // Whether passwords are required may depend on it.
-                    self.plane.tell(|| Message::UsersChanged);
-                    let counts = (added.len(), removed.len(), changed.len());
-                    log::info!("users: added={} removed={} changed={}", counts.0, counts.1, counts.2);
-                }
-                Err(error) => log::error!("the users were not changed: {error}"),
-            }
-        }
-    }
-
-    fn look_at_system(&mut self) {
-        let system = System::read(&self.resolved.settings);
-        if system != self.system {
-            log::info!("the system's hosts, name servers, routes or addresses have changed");
-            self.system = system;
-            self.publish();
-        }
-    }
-
-    /// Gives every worker the settings and facts of now.
-    fn publish(&self) {
-        let settings = without_users(&self.resolved.settings);
-        let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
-        let tcp = TcpOptions::from_settings(&settings);
-        let snapshot = Arc::new(Snapshot {
-            rules: rules(&settings, decide(&settings, &self.store)),
-            policy: policy(&settings, &self.system, listeners),
-            resolver: resolver::Config::from_settings(&settings, &self.system.servers),
-            tcp,
-            settings,
-        });
-        self.plane.set_tcp_options(&snapshot.tcp);
-        self.resolver.set_hosts(self.system.hosts_table());
-        self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
     }
 
     /// One line that says what is served, and warnings about what nobody should serve by accident.
     fn say_hello(&self) {
-        let settings = &self.resolved.settings;
-        let authentication = decide(settings, &self.store);
-        let addresses: Vec<_> = self.plane.listeners().iter().map(|each| each.address.to_string()).collect();
+        let settings = &self.core.resolved.settings;
+        let authentication = decide(settings, &self.core.store);
+        let addresses: Vec<_> =
+            self.core.plane.listeners().iter().map(|each| each.address.to_string()).collect();
         let addresses = addresses.join(", ");
         let auth = match authentication {
             Authentication::Required => "required",
@@ -321,7 +267,7 @@ impl Daemon {
             DnsMode::Doh => format!("doh (relay {relay})"),
             DnsMode::System => "system".to_owned(),
         };
-        let open = self.plane.listeners().iter().any(|each| !each.address.ip().is_loopback());
+        let open = self.core.plane.listeners().iter().any(|each| !each.address.ip().is_loopback());
         if open && authentication != Authentication::Required {
             log::warn!("an open proxy: anyone who reaches {addresses} can use it without a password");
         }
@@ -330,26 +276,11 @@ impl Daemon {
         }
         // After all warnings, so that whoever waits for this line has seen them.
         let workers = settings.workers;
-        let hello = format!("socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}");
-        self.diagnostics.say(&hello);
-    }
-}
-
-/// What workers get: the passwords of the configuration are for the store alone.
-fn without_users(settings: &Settings) -> Arc<Settings> {
-    let mut settings = settings.clone();
-    settings.users = Vec::new();
-    Arc::new(settings)
-}
-
-/// `--auth` with `auto` decided.
-fn decide(settings: &Settings, store: &Store) -> Authentication {
-    match settings.auth {
-        AuthMode::Required => Authentication::Required,
-        AuthMode::Optional => Authentication::Optional,
-        AuthMode::None => Authentication::None,
-        AuthMode::Auto if store.directory().proxy_users() > 0 => Authentication::Required,
-        AuthMode::Auto => Authentication::None,
+        let admin = self.admin.places();
+        let hello = format!(
+            "socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}; admin {admin}"
+        );
+        self.core.diagnostics.say(&hello);
     }
 }
 
@@ -365,35 +296,6 @@ fn listen(settings: &Settings, auth: Authentication) -> Result<Vec<accept::Liste
     } else {
         accept::listen(&settings.socks_addr, settings.socks_port, Addresses::Named)
     }
-}
-
-fn rules(settings: &Settings, auth: Authentication) -> Rules {
-    Rules {
-        auth,
-        connect_timeout: settings.connect_timeout,
-        idle_timeout: settings.idle_timeout,
-        half_closed_timeout: settings.half_closed_timeout,
-    }
-}
-
-fn policy(settings: &Settings, system: &System, listeners: Vec<SocketAddr>) -> Policy {
-    Policy {
-        deny_private: settings.deny_private,
-        listeners,
-        bind_outgoing: settings.bind_outgoing.clone(),
-        ipv6_route: system.ipv6_route,
-        local_addresses: system.local_addresses.clone(),
-    }
-}
-
-/// Sessions that the descriptors allow: two each, after everything else has got its own.
-fn sessions_max(settings: &Settings, descriptors: u64) -> usize {
-    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    let reserve = limits::DESCRIPTORS_RESERVED + settings.workers * limits::DESCRIPTORS_PER_WORKER;
-    // A limit too small for the reserve still serves somebody; EMFILE then pauses accepting.
-    let left = descriptors.saturating_sub(reserve).max(descriptors / 4);
-    let possible = (left / limits::DESCRIPTORS_PER_SESSION).max(1);
-    settings.max_sessions.map_or(possible, |wanted| wanted.min(possible))
 }
 
 fn place_of(access_log: &AccessLog) -> String {

@@ -1,5 +1,25 @@
-//! The control plane: one thread with its own poll. It starts the data plane, hears signals, and tells the
-//! workers what has changed; it never makes one wait.
+//! The control plane: one thread with its own poll. It starts the data plane, hears signals, serves the admin
+//! channel, and tells the workers what has changed; it never makes one wait.
+//!
+//! ```text
+//! kernel | udp ──bytes──► server ► session ──request──► dispatch ► users, settings, metrics ► core ──► workers
+//!                           ▲ reply ◄───────────────────────┘            └──► store ──note──► control
+//! ```
 
+// The daemon's life.
 pub mod control;
+mod core;
+mod initial;
+mod notes;
 mod system;
+// The admin channel, from the wire to what carries a request out.
+mod kernel;
+mod peer;
+pub mod server;
+mod session;
+mod udp;
+// One match over the commands, and a file for each noun.
+mod dispatch;
+mod metrics;
+mod settings;
+mod users;

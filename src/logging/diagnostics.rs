@@ -137,11 +137,9 @@ impl Sink {
     fn new(queue: &Arc<LineQueue>, filters: Option<&str>, style: WriteStyle) -> Self {
         let mut all = builder(queue, style);
         let environment = filters.map(|filters| builder(queue, style).parse_filters(filters).build());
-        Self {
-            plain: all.filter_level(LevelFilter::Trace).build(),
-            environment,
-            level_chosen: Arc::default(),
-        }
+        // The SCTP engine warns about every association, of what we ask of it.
+        all.filter_level(LevelFilter::Trace).filter_module("sctp_proto", LevelFilter::Error);
+        Self { plain: all.build(), environment, level_chosen: Arc::default() }
     }
 
     /// The facade's maximum at start.

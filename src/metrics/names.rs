@@ -110,6 +110,22 @@ metrics! {
         DnsQueueFull, "dns_queue_full", Count, "Look-ups refused because too many were under way.";
         DnsRelaySwitch, "dns_relay_switch", Count, "Times that the relay was marked down or up.";
         LogLinesDropped, "log_lines_dropped", Count, "Access-log lines lost because the writer could not keep up.";
+        AdminAssociations, "admin_associations", Count, "Associations of the admin channel that came about.";
+        AdminAcceptFailed, "admin_accept_failed", Count, "Admin associations that could not be taken: accept failed or paused.";
+        AdminSourceLimit, "admin_source_limit", Count, "Admin associations aborted because their source had too many.";
+        AdminFull, "admin_full", Count, "Admin associations aborted because there were too many in all.";
+        AdminLoginDisplaced, "admin_login_displaced", Count, "Admin associations without a log-in that made room for newer ones.";
+        AdminLoginTimeout, "admin_login_timeout", Count, "Admin associations too slow with their log-in.";
+        AdminLoginAccepted, "admin_login_accepted", Count, "Admin log-ins that were accepted.";
+        AdminLoginRefused, "admin_login_refused", Count, "Admin log-ins that were refused, whatever the reason.";
+        AdminLoginThrottled, "admin_login_throttled", Count, "Admin log-ins refused unhashed: too many failures from the source, or too many waiting.";
+        AdminVersionUnsupported, "admin_version_unsupported", Count, "Admin associations that began with a version that is not spoken.";
+        AdminRequests, "admin_requests", Count, "Requests of the admin channel.";
+        AdminUnknownRequests, "admin_unknown_requests", Count, "Requests of an unknown type or command.";
+        AdminInvalidRequests, "admin_invalid_requests", Count, "Requests with an argument that is not allowed.";
+        AdminStalled, "admin_stalled", Count, "Admin associations aborted for taking no reply.";
+        AdminUserGone, "admin_user_gone", Count, "Admin associations closed because their user was changed or removed.";
+        AdminDatagramsDropped, "admin_datagrams_dropped", Count, "Datagrams to the admin channel that were dropped as malformed, unwanted or over a rate.";
     }
 }
 
@@ -119,6 +135,7 @@ metrics! {
         SessionsCurrent, "sessions_current", Count, "Sessions open now.";
         DnsCacheEntries, "dns_cache_entries", Count, "Cached answers.";
         DnsLookupsCurrent, "dns_lookups_current", Count, "Look-ups under way.";
+        AdminAssociationsCurrent, "admin_associations_current", Count, "Admin associations open now.";
     }
 }
 

@@ -76,6 +76,9 @@ fn lacks_family(error: &io::Error) -> bool {
 pub struct Admission {
     sessions: AtomicUsize,
     sessions_max: AtomicUsize,
+    /// Connections that were let in: reservations, which come and go while nobody comes, do not count.
+    entered: AtomicUsize,
+    entered_max: AtomicUsize,
     /// 0: no limit.
     per_source_max: AtomicUsize,
     sources: [Mutex<HashMap<IpAddr, usize>>; limits::SOURCES_SHARDS],
@@ -96,6 +99,8 @@ impl Admission {
         Self {
             sessions: AtomicUsize::new(0),
             sessions_max: AtomicUsize::new(sessions_max),
+            entered: AtomicUsize::new(0),
+            entered_max: AtomicUsize::new(0),
             per_source_max: AtomicUsize::new(per_source_max.unwrap_or(0)),
             sources: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
@@ -128,7 +133,7 @@ impl Admission {
     pub fn enter(&self, client: IpAddr) -> Option<Place> {
         let per_source_max = self.per_source_max.load(Ordering::Relaxed);
         if per_source_max == 0 {
-            return Some(Place { source: None });
+            return Some(self.let_in(None));
         }
         let source = source_of(client);
         let mut shard = self.shard(source).lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +143,28 @@ impl Admission {
             return None;
         }
         *count += 1;
-        Some(Place { source: Some(source) })
+        Some(self.let_in(Some(source)))
+    }
+
+    fn let_in(&self, source: Option<IpAddr>) -> Place {
+        let entered = self.entered.fetch_add(1, Ordering::Relaxed) + 1;
+        // The mark is written when it is passed, not by every connection.
+        if entered > self.entered_max.load(Ordering::Relaxed) {
+            self.entered_max.fetch_max(entered, Ordering::Relaxed);
+        }
+        Place { source }
+    }
+
+    /// Connections that are in.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.entered.load(Ordering::Relaxed)
+    }
+
+    /// Most connections that were ever in at once.
+    #[must_use]
+    pub fn entered_max(&self) -> usize {
+        self.entered_max.load(Ordering::Relaxed)
     }
 
     /// Gives a place back.
@@ -152,6 +178,7 @@ impl Admission {
                 }
             }
         }
+        self.entered.fetch_sub(1, Ordering::Relaxed);
         self.cancel();
     }
 
@@ -192,6 +219,20 @@ mod tests {
         admission.leave(first);
         assert!(enter(&admission, "192.0.2.1").is_some());
         assert!(!admission.reserve());
+    }
+
+    #[test]
+    fn the_highest_mark_counts_who_was_in_at_once() {
+        let admission = Admission::new(10, Some(2));
+        let first = enter(&admission, "192.0.2.1").unwrap();
+        let second = enter(&admission, "192.0.2.1").unwrap();
+        assert!(enter(&admission, "192.0.2.1").is_none(), "refused ones do not count");
+        assert!(admission.reserve(), "nor do reservations");
+        admission.leave(first);
+        let _third = enter(&admission, "192.0.2.2").unwrap();
+        assert_eq!((admission.entered(), admission.entered_max()), (2, 2));
+        admission.leave(second);
+        assert_eq!((admission.entered(), admission.entered_max()), (1, 2));
     }
 
     #[test]

@@ -82,6 +82,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// What carries the admin channel's associations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminTransport {
+    /// Kernel SCTP where the kernel has it, else SCTP over UDP.
+    Auto,
+    /// Kernel SCTP only.
+    Kernel,
+    /// SCTP over UDP only (RFC 6951).
+    Udp,
+    /// Both of them.
+    Both,
+}
+
 /// What is done with credentials seen in clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dissector {
@@ -131,6 +144,10 @@ pub struct Settings {
     pub admin_addr: Vec<IpAddr>,
     /// Port of the admin channel.
     pub admin_port: u16,
+    /// See [`AdminTransport`].
+    pub admin_transport: AdminTransport,
+    /// UDP port of the admin channel; 0: chosen by the kernel, printed at start.
+    pub admin_udp_port: u16,
     /// Users of flags, environment and users file together; later ones replace earlier ones.
     pub users: Vec<UserSpec>,
     /// See [`AuthMode`].
@@ -155,6 +172,8 @@ pub struct Settings {
     pub resolv_conf: String,
     /// Worker threads.
     pub workers: usize,
+    /// Folder of what outlives a run; `None`: where the system's conventions say.
+    pub state_dir: Option<String>,
     /// I/O buffer, bytes.
     pub buffer_size: usize,
     /// Without a byte either way; `None`: never ends.
@@ -212,6 +231,8 @@ impl Settings {
             socks_port: 0,
             admin_addr: Vec::new(),
             admin_port: 0,
+            admin_transport: AdminTransport::Both,
+            admin_udp_port: 0,
             users: Vec::new(),
             auth: AuthMode::Required,
             doh_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
@@ -224,6 +245,7 @@ impl Settings {
             hosts: String::new(),
             resolv_conf: String::new(),
             workers: 0,
+            state_dir: None,
             buffer_size: 0,
             idle_timeout: None,
             handshake_timeout: Duration::ZERO,

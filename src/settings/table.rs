@@ -10,7 +10,7 @@ use super::grammar::{
     Target, Text, Time,
 };
 use super::users::{self, Door};
-use super::{AccessLog, AuthMode, Dissector, DnsMode, DohMethod, LogFormat, Settings};
+use super::{AccessLog, AdminTransport, AuthMode, Dissector, DnsMode, DohMethod, LogFormat, Settings};
 use crate::limits;
 
 /// One setting, or one way to say something about it.
@@ -126,6 +126,34 @@ static TABLE: &[Row] = &[
         help: "Port of the admin channel",
         live: false,
         binding: field!(admin_port, Port { min: 0 }, 8080),
+    },
+    Row {
+        name: "admin-transport",
+        short: None,
+        group: LISTENING,
+        help: "What carries the admin channel: SCTP of the kernel or over UDP; auto: the kernel's where it has \
+               SCTP, else UDP",
+        live: false,
+        binding: field!(
+            admin_transport,
+            Choice {
+                words: &[
+                    ("auto", AdminTransport::Auto),
+                    ("kernel", AdminTransport::Kernel),
+                    ("udp", AdminTransport::Udp),
+                    ("both", AdminTransport::Both),
+                ]
+            },
+            AdminTransport::Auto
+        ),
+    },
+    Row {
+        name: "admin-udp-port",
+        short: None,
+        group: LISTENING,
+        help: "UDP port of the admin channel, where it is carried over UDP",
+        live: false,
+        binding: field!(admin_udp_port, Port { min: 0 }, pipo_encap::UDP_PORT),
     },
     Row {
         name: "user",
@@ -535,6 +563,27 @@ static TABLE: &[Row] = &[
             workers,
             Count { unit: "threads", min: 1, max: limits::WORKERS_COUNT_MAX },
             usable_cores()
+        ),
+    },
+    Row {
+        name: "state-dir",
+        short: None,
+        group: PROCESS,
+        help: "Folder of what outlives a run; auto: $STATE_DIRECTORY, else socks5d in $XDG_STATE_HOME or \
+               ~/.local/state",
+        live: false,
+        binding: field!(
+            state_dir,
+            Optional {
+                none: "auto",
+                some: Text {
+                    allowed: "an absolute path",
+                    placeholder: "FOLDER",
+                    bytes_max: limits::PATH_BYTES_MAX,
+                    is_allowed: |text| text.starts_with('/') && !text.contains('\0'),
+                }
+            },
+            None
         ),
     },
     Row {

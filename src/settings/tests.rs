@@ -82,6 +82,8 @@ fn every_setting_has_the_default_that_is_documented() {
         socks_port: 1080,
         admin_addr: vec![loopback, "::1".parse().unwrap()],
         admin_port: 8080,
+        admin_transport: AdminTransport::Auto,
+        admin_udp_port: 9899,
         users: vec![],
         auth: AuthMode::Auto,
         doh_ip: loopback,
@@ -94,6 +96,7 @@ fn every_setting_has_the_default_that_is_documented() {
         doh_method: DohMethod::Get,
         dns: DnsMode::Auto,
         workers: std::thread::available_parallelism().unwrap().get(),
+        state_dir: None,
         buffer_size: 262_144,
         idle_timeout: Some(Duration::from_secs(300)),
         handshake_timeout: Duration::from_secs(10),
@@ -148,6 +151,8 @@ fn the_columns_that_the_admin_channel_shows() {
         socks-port | port |  | 0 to 65535 (0: the kernel chooses) | 1080 | start
         admin-addr | addresses |  | up to 64 IPv4 or IPv6 addresses | 127.0.0.1,::1 | start
         admin-port | port |  | 0 to 65535 (0: the kernel chooses) | 8080 | start
+        admin-transport | choice |  | auto, kernel, udp or both | auto | start
+        admin-udp-port | port |  | 0 to 65535 (0: the kernel chooses) | 9899 | start
         auth | choice |  | auto, required, optional or none | auto | live
         deny-private | switch |  | true or false | false | live
         dns | choice |  | auto, doh or system | auto | live
@@ -177,6 +182,7 @@ fn the_columns_that_the_admin_channel_shows() {
         access-log | target |  | the path of a file, stdout or off | stdout | live
         log-format | choice |  | tab or json | tab | live
         log-level | choice |  | error, warn, info, debug, trace or off | info | live
+        state-dir | text |  | an absolute path, at most 4095 octets, or auto | auto | start
     "#]].assert_eq(&shown);
 }
 
@@ -185,7 +191,9 @@ fn other_value(name: &str) -> &'static str {
     match name {
         "socks-addr" | "bind-outgoing" => "192.0.2.1,2001:db8::1",
         "admin-addr" | "doh-ip" => "192.0.2.1",
-        "socks-port" | "admin-port" | "doh-port" => "9999",
+        "socks-port" | "admin-port" | "admin-udp-port" | "doh-port" => "9999",
+        "admin-transport" => "both",
+        "state-dir" => "/var/lib/a b",
         "auth" => "required",
         "doh-host" => "relay.example:8053",
         "doh-path" => "/resolve",

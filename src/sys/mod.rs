@@ -3,5 +3,6 @@
 pub mod epoll;
 pub mod network;
 pub mod pipe;
+pub mod sctp;
 pub mod signals;
 pub mod socket;

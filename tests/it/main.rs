@@ -28,6 +28,8 @@ mod cli;
 mod limits;
 mod log;
 mod signals;
+// The admin channel.
+mod admin;
 // Many sessions, and programs of others.
 mod browser;
 mod crowd;

@@ -302,6 +302,7 @@ impl Catalogue {
         match kind {
             Kind::Daemon => {
                 push(&["-l", &ip, "-p", &port, "-P", &free_port()?.to_string()]);
+                push(&["--admin-udp-port", "0"]);
                 push(&["--doh-ip", &self.doh.ip().to_string(), "--doh-port", &self.doh.port().to_string()]);
                 push(&["--access-log", &home.join("access.log").to_string_lossy()]);
                 if let Some(known) = credentials {

@@ -298,6 +298,9 @@ impl Builder {
         if !given("--admin-port", "-P") {
             command.args(["--admin-port", "0"]);
         }
+        if !given("--admin-udp-port", "--admin-udp-port") {
+            command.args(["--admin-udp-port", "0"]);
+        }
         if !given("--dns", "--dns") && !self.arguments.iter().any(|a| a.starts_with("--doh-")) {
             command.args(["--dns", "system"]);
         }

@@ -11,6 +11,8 @@ pub(crate) mod waiting;
 // Processes: the daemon, and those of Debian.
 pub(crate) mod daemon;
 pub(crate) mod process;
+// The admin channel's other end.
+pub(crate) mod admin;
 // The two ends of a session.
 pub(crate) mod client;
 pub(crate) mod origin;

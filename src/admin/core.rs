@@ -1,0 +1,205 @@
+//! What the control loop holds and every command works on: settings, users, counters, workers. Whatever changes
+//! settings goes through [`Core::adopt`], so that a reload and the admin channel do the same.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::notes::{Note, Notes};
+use super::system::System;
+use crate::limits;
+use crate::logging::{AccessWriter, Diagnostics};
+use crate::metrics::Metrics;
+use crate::proxy::inbox::{Message, Snapshot};
+use crate::proxy::plane::Plane;
+use crate::proxy::policy::Policy;
+use crate::proxy::session::{Authentication, Rules};
+use crate::resolver;
+use crate::settings::{AuthMode, Reloaded, Resolved, Settings};
+use crate::store::{Replaced, Store, UserError};
+use crate::sys::socket::{OptionError, TcpOptions};
+
+/// Everything but sockets.
+pub(super) struct Core {
+    pub(super) resolved: Resolved,
+    pub(super) diagnostics: Diagnostics,
+    pub(super) store: Arc<Store>,
+    pub(super) access: AccessWriter,
+    pub(super) metrics: Metrics,
+    pub(super) resolver: Arc<resolver::Shared>,
+    pub(super) system: System,
+    /// The limit of open descriptors, less those of the admin channel.
+    pub(super) descriptors: u64,
+    pub(super) plane: Plane,
+    pub(super) notes: Notes,
+    /// The last idle timeout that was not `off`: what holds again when idle sessions are closed again.
+    pub(super) idle_timeout_kept: Duration,
+    /// Workers have not been told yet what they have to know.
+    pub(super) unpublished: bool,
+}
+
+/// Why settings were not taken up; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdoptError {
+    /// TCP does not take an option.
+    #[error(transparent)]
+    Tcp(#[from] OptionError),
+    /// The access log cannot be written where it was sent to.
+    #[error("access log: error=\"{0}\"")]
+    AccessLog(#[from] io::Error),
+}
+
+/// The idle timeout that version 1 shows and returns to where `off` stands from the beginning.
+pub(super) fn idle_timeout_kept(settings: &Settings) -> Duration {
+    settings.idle_timeout.or(Settings::default().idle_timeout).unwrap_or(limits::TIMEOUT_MAX)
+}
+
+impl Core {
+    /// SIGHUP: everything is read and checked again; what is live is taken up, logs are opened again.
+    pub(super) fn reload(&mut self) {
+        if let Err(error) = self.access.reopen() {
+            log::error!("the access log could not be opened again: error=\"{error}\"");
+        }
+        let Reloaded { resolved, live, restart } = match self.resolved.reload() {
+            Ok(reloaded) => reloaded,
+            Err(error) => return log::error!("nothing was changed: {error}"),
+        };
+        if let Err(error) = self.adopt(resolved) {
+            return log::error!("nothing was changed: {error}");
+        }
+        self.set_system(System::read(&self.resolved.settings));
+        self.publish();
+        let notes = self.notes.clone();
+        self.store.replace_configured(self.resolved.settings.users.clone(), move |replaced| {
+            notes.leave(Note::UsersReplaced(replaced));
+        });
+        log::info!("reloaded: changed=[{}]", live.join(" "));
+        if !restart.is_empty() {
+            log::warn!("these take a restart to change: [{}]", restart.join(" "));
+        }
+    }
+
+    /// Takes settings up. The workers are told by the next [`Core::publish`]; an error changes nothing.
+    pub(super) fn adopt(&mut self, resolved: Resolved) -> Result<(), AdoptError> {
+        let (before, after) = (&self.resolved.settings, &resolved.settings);
+        TcpOptions::from_settings(after).check()?;
+        if after.access_log != before.access_log {
+            self.access.redirect(after.access_log.clone())?;
+        }
+        if after.log_level != before.log_level {
+            self.diagnostics.set_level(after.log_level);
+        }
+        let sessions_max = sessions_max(after, self.descriptors);
+        self.plane.admission().set_limits(sessions_max, after.max_sessions_per_source);
+        self.idle_timeout_kept = after.idle_timeout.unwrap_or(self.idle_timeout_kept);
+        self.resolved = resolved;
+        self.unpublished = true;
+        Ok(())
+    }
+
+    /// The store's answer to a reload: who is not who they were has to log in again.
+    pub(super) fn users_replaced(&mut self, replaced: Result<Replaced, UserError>) {
+        match replaced {
+            Ok(Replaced { added, removed, changed }) => {
+                self.users_changed();
+                let counts = (added.len(), removed.len(), changed.len());
+                log::info!("users: added={} removed={} changed={}", counts.0, counts.1, counts.2);
+            }
+            Err(error) => log::error!("the users were not changed: {error}"),
+        }
+    }
+
+    /// Users are not who they were: tells the workers at once, whose sessions may have to end.
+    pub(super) fn users_changed(&mut self) {
+        self.publish(); // Whether passwords are required may depend on it.
+        self.plane.tell(|| Message::UsersChanged);
+    }
+
+    /// Looks whether hosts, name servers, routes or addresses have changed.
+    pub(super) fn look_at_system(&mut self) {
+        let system = System::read(&self.resolved.settings);
+        if system != self.system {
+            log::info!("the system's hosts, name servers, routes or addresses have changed");
+            self.set_system(system);
+        }
+    }
+
+    fn set_system(&mut self, system: System) {
+        self.resolver.set_hosts(system.hosts_table());
+        self.system = system;
+        self.unpublished = true;
+    }
+
+    /// Tells the workers what was changed since the last time, if anything was.
+    pub(super) fn publish_changes(&mut self) {
+        if self.unpublished {
+            self.publish();
+        }
+    }
+
+    /// Gives every worker the settings and facts of now.
+    fn publish(&mut self) {
+        self.unpublished = false;
+        let settings = without_users(&self.resolved.settings);
+        let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
+        let snapshot = Arc::new(Snapshot {
+            rules: rules(&settings, decide(&settings, &self.store)),
+            policy: policy(&settings, &self.system, listeners),
+            resolver: resolver::Config::from_settings(&settings, &self.system.servers),
+            tcp: TcpOptions::from_settings(&settings),
+            settings,
+        });
+        self.plane.set_tcp_options(&snapshot.tcp);
+        self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
+    }
+}
+
+/// What workers get: the passwords of the configuration are for the store alone.
+pub(super) fn without_users(settings: &Settings) -> Arc<Settings> {
+    let mut settings = settings.clone();
+    settings.users = Vec::new();
+    Arc::new(settings)
+}
+
+/// `--auth` with `auto` decided.
+pub(super) fn decide(settings: &Settings, store: &Store) -> Authentication {
+    match settings.auth {
+        AuthMode::Required => Authentication::Required,
+        AuthMode::Optional => Authentication::Optional,
+        AuthMode::None => Authentication::None,
+        AuthMode::Auto if store.directory().proxy_users() > 0 => Authentication::Required,
+        AuthMode::Auto => Authentication::None,
+    }
+}
+
+/// What sessions go by.
+pub(super) fn rules(settings: &Settings, auth: Authentication) -> Rules {
+    Rules {
+        auth,
+        connect_timeout: settings.connect_timeout,
+        idle_timeout: settings.idle_timeout,
+        half_closed_timeout: settings.half_closed_timeout,
+    }
+}
+
+/// Which destinations are allowed.
+pub(super) fn policy(settings: &Settings, system: &System, listeners: Vec<SocketAddr>) -> Policy {
+    Policy {
+        deny_private: settings.deny_private,
+        listeners,
+        bind_outgoing: settings.bind_outgoing.clone(),
+        ipv6_route: system.ipv6_route,
+        local_addresses: system.local_addresses.clone(),
+    }
+}
+
+/// Sessions that the descriptors allow: two each, after everything else has got its own.
+pub(super) fn sessions_max(settings: &Settings, descriptors: u64) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let reserve = limits::DESCRIPTORS_RESERVED + settings.workers * limits::DESCRIPTORS_PER_WORKER;
+    // A limit too small for the reserve still serves somebody; EMFILE then pauses accepting.
+    let left = descriptors.saturating_sub(reserve).max(descriptors / 4);
+    let possible = (left / limits::DESCRIPTORS_PER_SESSION).max(1);
+    settings.max_sessions.map_or(possible, |wanted| wanted.min(possible))
+}

@@ -1,0 +1,50 @@
+//! What other threads leave for the control loop: verdicts on log-ins, and what became of changes of users.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use mio::Waker;
+
+use super::users::Change;
+use crate::store::{Replaced, UserError, Verdict};
+
+/// Names one association of the admin channel. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PeerKey(pub(super) u64);
+
+/// What was left. There is at most one for each association and each reload.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// What became of the users of a configuration that was read again.
+    UsersReplaced(Result<Replaced, UserError>),
+    /// What became of a log-in.
+    Verdict(PeerKey, Verdict),
+    /// What became of a change of users that this association asked for.
+    UserChanged(PeerKey, Change),
+}
+
+/// Leaves notes, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct Notes {
+    sender: Sender<Note>,
+    waker: Arc<Waker>,
+}
+
+impl Notes {
+    /// Where notes are left, and where the control loop takes them.
+    pub(super) fn new(waker: Arc<Waker>) -> (Self, Receiver<Note>) {
+        let (sender, receiver) = channel();
+        (Self { sender, waker }, receiver)
+    }
+
+    /// Leaves one. It is lost only when the control loop is over, and then nobody cares.
+    pub(super) fn leave(&self, note: Note) {
+        if self.sender.send(note).is_ok()
+            && let Err(error) = self.waker.wake()
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            log::error!("the control loop could not be woken: error=\"{error}\"");
+        }
+    }
+}
