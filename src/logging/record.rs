@@ -112,6 +112,15 @@ pub struct AccessRecord<'a> {
 }
 
 impl AccessRecord<'_> {
+    /// The record as one line with its line end. Workers write theirs through [`super::AccessSink`] instead,
+    /// which keeps the buffer and the text of the second.
+    #[must_use]
+    pub fn to_line(&self, format: LogFormat) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.write(format, &mut Timestamps::default(), &mut line);
+        line
+    }
+
     /// Appends the record as one line with its line end.
     pub(super) fn write(&self, format: LogFormat, timestamps: &mut Timestamps, out: &mut Vec<u8>) {
         match format {
@@ -253,9 +262,7 @@ pub(super) mod tests {
     }
 
     fn line(format: LogFormat, record: &AccessRecord<'_>) -> String {
-        let mut out = Vec::new();
-        record.write(format, &mut Timestamps::default(), &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(record.to_line(format)).unwrap()
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) fn config(path: &Path, place: &str, reading: Reading) -> Result<Layer
 }
 
 /// What a configuration file of these `octets` says; `file` names it in errors.
-fn config_layer(file: &str, octets: &[u8]) -> Result<Layer, SettingsError> {
+pub(super) fn config_layer(file: &str, octets: &[u8]) -> Result<Layer, SettingsError> {
     let syntax = |at: usize, message: &str| {
         let before = octets.get(..at).unwrap_or(octets);
         let line = 1 + before.iter().filter(|octet| **octet == b'\n').count();
@@ -131,9 +131,14 @@ pub(super) fn users(
             mode: contents.mode,
         });
     }
-    let file: std::sync::Arc<str> = escape(path.as_os_str()).into();
+    users_of(&escape(path.as_os_str()), &contents.octets)
+}
+
+/// The users that the lines of `octets` name; `file` names them in errors.
+pub(super) fn users_of(file: &str, octets: &[u8]) -> Result<Vec<(UserSpec, Place)>, SettingsError> {
+    let file: std::sync::Arc<str> = file.into();
     let mut users = Vec::new();
-    for (index, line) in contents.octets.split(|octet| *octet == b'\n').enumerate() {
+    for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
         let at = Place { text: file.clone(), line: Some(index + 1) };
         let user = users::parse_line(line).map_err(|what| SettingsError::Value {
             place: at.to_string(),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use super::error::SettingsError;
+use super::files;
 use super::grammar::{Shape, escape};
 use super::table::{self, Binding, Row, VARIABLE_PREFIX, rows};
 
@@ -88,6 +90,11 @@ impl Layer {
         }
         layer.warnings = ours.into_keys().map(|name| unknown_variable(&name)).collect();
         layer
+    }
+
+    /// What a configuration file of these `octets` says, not yet checked; `file` names it in errors.
+    pub fn from_config(file: &str, octets: &[u8]) -> Result<Self, SettingsError> {
+        files::config_layer(file, octets)
     }
 
     /// Adds what `place` says about `row`. Lists that are given in parts become one.

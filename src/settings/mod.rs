@@ -126,6 +126,13 @@ impl std::fmt::Debug for UserSpec {
     }
 }
 
+impl UserSpec {
+    /// The users that a users file of these `octets` names, one on a line; `file` names it in errors.
+    pub fn parse_lines(file: &str, octets: &[u8]) -> Result<Vec<Self>, SettingsError> {
+        Ok(files::users_of(file, octets)?.into_iter().map(|(user, _)| user).collect())
+    }
+}
+
 /// The value of every setting: an immutable snapshot, swapped whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

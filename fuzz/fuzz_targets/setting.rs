@@ -1,0 +1,6 @@
+//! The target `fuzz::setting` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    fuzz::setting(octets);
+});
