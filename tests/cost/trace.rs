@@ -38,6 +38,7 @@ impl Traced {
         command.args(["--follow-forks", "--quiet=all", "--string-limit=48", "--output"]);
         command.arg(folder.join("trace")).arg(env!("CARGO_BIN_EXE_socks5d"));
         command.args(["--socks-addr=127.0.0.1", "--socks-port=0", "--workers=1", "--access-log=off"]);
+        command.args(["--admin-port=0", "--admin-udp-port=0", "--state-dir"]).arg(folder.join("state"));
         command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let mut strace = command.spawn().unwrap_or_else(|error| {
