@@ -30,7 +30,7 @@ pub(crate) struct Call {
 }
 
 impl Traced {
-    /// Starts a daemon with one worker, no access log, and listeners where there is room.
+    /// Starts a daemon with one worker, no access log and no listener but one on 127.0.0.1.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("socks5d-cost-{}-{}", std::process::id(), unique()));
         fs::create_dir(&folder).expect("a folder of our own");
@@ -38,7 +38,7 @@ impl Traced {
         command.args(["--follow-forks", "--quiet=all", "--string-limit=48", "--output"]);
         command.arg(folder.join("trace")).arg(env!("CARGO_BIN_EXE_socks5d"));
         command.args(["--socks-addr=127.0.0.1", "--socks-port=0", "--workers=1", "--access-log=off"]);
-        command.args(["--admin-port=0", "--admin-udp-port=0"]);
+        command.args(["--admin-port=0", "--admin-udp-port=0", "--state-dir"]).arg(folder.join("state"));
         command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let mut strace = command.spawn().unwrap_or_else(|error| {
