@@ -114,12 +114,15 @@ impl Worker {
             }
             let inbox = std::mem::take(&mut handshake.inbox);
             handshake.shown = inbox.len();
+            let stage = slot.session.as_ref().map(Session::stage);
             let consumed = self.step_counting(key, Input::Bytes(&inbox));
-            let Some(handshake) = self.slot(key).and_then(|slot| slot.handshake.as_mut()) else { return };
+            let Some(slot) = self.slot(key) else { return };
+            let is_same_stage = slot.session.as_ref().map(Session::stage) == stage;
+            let Some(handshake) = slot.handshake.as_mut() else { return };
             handshake.inbox = inbox;
-            if consumed > 0 {
-                handshake.inbox.drain(..consumed);
-                handshake.shown = 0;
+            handshake.inbox.drain(..consumed);
+            if consumed > 0 || !is_same_stage {
+                handshake.shown = 0; // A new stage has seen nothing yet.
             }
         }
     }
@@ -366,9 +369,8 @@ impl Worker {
         slot.count_user();
         // The user may have been removed while the session was on its way here.
         if slot.is_of_former_user() {
-            return self.end(key, CloseReason::Killed);
+            self.end(key, CloseReason::Killed);
         }
-        self.enqueue(key);
     }
 }
 

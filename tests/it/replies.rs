@@ -144,3 +144,17 @@ fn port_zero_is_answered_and_not_connected() {
     let reply = reply_to(daemon.address(), (Ipv4Addr::LOCALHOST, 0));
     assert_ne!(reply.code, 0);
 }
+
+/// More than fits the buffer of early bytes, sent along with a request that is refused at once, is thrown away
+/// like anything else after the last answer; it does not cut the answer short.
+#[test]
+fn a_refusal_is_read_whole_whatever_follows_the_request() {
+    let daemon = Daemon::start(&[]);
+    let mut client = Client::connect(daemon.address());
+    assert_eq!(client.offer(&[NO_AUTH]), NO_AUTH);
+    let mut bytes = vec![5, CONNECT, 0, 2];
+    bytes.resize(20_000, b'z');
+    client.send(&bytes);
+    assert_eq!(client.reply().code, 8);
+    client.expect_end();
+}

@@ -1,6 +1,6 @@
 //! Counting the instructions of every operation, each in a run of its own under callgrind.
 //!
-//! callgrind counts while [`counted_section`] runs, on the thread that runs it; so start-up, preparation, warm-up
+//! callgrind counts while `counted_section` runs, on the thread that runs it; so start-up, preparation, warm-up
 //! and the threads behind store and log are not in the figures. A run of its own: what one operation leaves on
 //! the heap changes what the allocator does for the next by some per cent.
 
