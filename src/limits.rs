@@ -289,6 +289,10 @@ pub const HELD_BYTES_MIN: usize = 2048;
 /// workers, so not with every byte.
 pub const REPORT_BYTES: u64 = 64 * 1024;
 
+/// How long a session has to be the only busy one of its worker before it is copied rather than spliced: two
+/// streams that take turns are told apart, and one stream loses little.
+pub const ALONE_TO_COPY: Duration = Duration::from_millis(100);
+
 /// Empty chunks that a worker keeps for reuse.
 pub const CHUNKS_POOLED_MAX: usize = 16;
 

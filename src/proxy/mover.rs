@@ -5,6 +5,7 @@
 //! kept in a chunk or a pipe just until it is, and both go back to their pools then.
 
 use std::io::{self, ErrorKind};
+use std::time::Instant;
 
 use super::side::{Fault, Ready, Side};
 use crate::limits;
@@ -50,9 +51,6 @@ pub struct Pace {
 /// Full reads in a row after which a direction splices.
 const FULL_READS_TO_SPLICE: u8 = 2;
 
-/// Whole turns in a row by one session after which it counts as alone on its worker.
-const TURNS_ALONE_TO_COPY: u32 = 32;
-
 /// What a worker has for moving bytes, shared by its sessions one after the other.
 #[derive(Debug)]
 pub struct Tools {
@@ -68,8 +66,9 @@ pub struct Tools {
     /// Pipes in the pool and at work.
     pipes_count: usize,
     pipes_count_max: usize,
-    /// Which session used its whole turn last, and how many times in a row nobody else did.
-    busiest: (u64, u32),
+    /// Which session used its whole turn last, since when nobody else did, and whether that is long enough.
+    busiest: (u64, Option<Instant>),
+    is_one_alone: bool,
 }
 
 impl Held {
@@ -99,20 +98,22 @@ impl Tools {
             pipes: Vec::new(),
             pipes_count: 0,
             pipes_count_max,
-            busiest: (0, 0),
+            busiest: (0, None),
+            is_one_alone: false,
         }
     }
 
     /// A session has used its whole turn and has more to do.
-    pub fn note_busy(&mut self, session: u64) {
-        let (last, times) = self.busiest;
-        self.busiest = (session, if session == last { times.saturating_add(1) } else { 0 });
-    }
-
+    ///
     /// One stream alone is copied: that costs more processor time, which nobody else wants at the moment, and
     /// moves more bytes a second than splicing.
-    fn is_one_alone(&self) -> bool {
-        self.busiest.1 >= TURNS_ALONE_TO_COPY
+    pub fn note_busy(&mut self, session: u64, now: Instant) {
+        let since = match self.busiest {
+            (last, Some(since)) if last == session => since,
+            (_, _) => now,
+        };
+        self.busiest = (session, Some(since));
+        self.is_one_alone = now.saturating_duration_since(since) >= limits::ALONE_TO_COPY;
     }
 
     /// Takes another buffer size up; running sessions use it from their next read on.
@@ -146,7 +147,7 @@ impl Tools {
         to: &mut S,
     ) -> Result<Carried, Fault> {
         if pace.full_reads >= FULL_READS_TO_SPLICE
-            && !self.is_one_alone()
+            && !self.is_one_alone
             && let Some(pipe) = self.take_pipe()
         {
             return self.carry_spliced(held, pace, from, to, pipe);

@@ -39,6 +39,8 @@ pub(super) struct Slot {
     pub(super) armed: Tick,
     /// Waits in the worker's queue for its turn.
     pub(super) queued: bool,
+    /// The connection to the origin is probed when it is silent.
+    pub(super) kept_alive: bool,
     /// Counted among its user's sessions.
     pub(super) counted: bool,
     /// Bytes already added to the user's statistics, each way.

@@ -402,7 +402,7 @@ impl Worker {
                 Weight::Light
             }
             Ok(Progress::Unfinished) => {
-                self.tools.note_busy(key.0);
+                self.tools.note_busy(key.0, self.now);
                 self.enqueue(key);
                 Weight::Heavy
             }

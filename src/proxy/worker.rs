@@ -295,6 +295,14 @@ impl Worker {
         let snapshot = Arc::clone(&self.snapshot);
         let Some(slot) = self.slot(key).filter(|slot| slot.armed == tick) else { return };
         slot.armed = Tick::NEVER;
+        // The first tick of a relay comes when the handshake's time would have been over: whoever lasts that
+        // long may last longer.
+        if let Some(origin) = slot.origin.as_ref().filter(|_| !slot.kept_alive) {
+            slot.kept_alive = true;
+            if let Err(error) = snapshot.tcp.set_keepalive_on_origin(&origin.stream) {
+                log::debug!("an origin is not probed: session={} error=\"{error}\"", slot.id);
+            }
+        }
         let deadline = slot.session.as_ref().and_then(|session| session.deadline(&snapshot.rules));
         if deadline.is_some_and(|deadline| now >= deadline) {
             self.step(key, Input::Tick);
@@ -464,6 +472,7 @@ impl Worker {
             begun: self.now,
             armed: Tick::NEVER,
             queued: false,
+            kept_alive: false,
             counted: false,
             reported: (0, 0),
         });

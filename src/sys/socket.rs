@@ -67,19 +67,22 @@ impl TcpOptions {
         if self.user_timeout.is_none() {
             socket.set_tcp_user_timeout(None)?;
         }
-        self.set_shared(&socket)
+        self.set_keepalive(&socket)?;
+        self.set_user_timeout(&socket)?;
+        self.set_congestion(&socket)
     }
 
+    /// Sets what has to be set before a connect.
     fn set_on_origin(&self, socket: &Socket) -> io::Result<()> {
         let socket = SockRef::from(socket);
         self.set_mark(&socket)?;
-        self.set_shared(&socket)
+        self.set_user_timeout(&socket)?;
+        self.set_congestion(&socket)
     }
 
-    fn set_shared(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        self.set_keepalive(socket)?;
-        self.set_user_timeout(socket)?;
-        self.set_congestion(socket)
+    /// Has a connection to an origin probed. Three calls that a session of a few seconds can do without.
+    pub fn set_keepalive_on_origin(&self, socket: &impl AsFd) -> io::Result<()> {
+        self.set_keepalive(&SockRef::from(socket))
     }
 
     fn set_keepalive(&self, socket: &SockRef<'_>) -> io::Result<()> {
@@ -209,6 +212,7 @@ mod tests {
         options.check().unwrap();
         options.set_on_listener(&listener).unwrap();
         let client = connect(listener.local_addr().unwrap(), None, &options).unwrap();
+        options.set_keepalive_on_origin(&client).unwrap();
         listener.set_nonblocking(false).unwrap();
         for socket in [listener.accept().unwrap().0, client] {
             let socket = SockRef::from(&socket);
