@@ -1,6 +1,7 @@
-//! Names of things: sessions, workers, listeners. Newtypes, so that one cannot be taken for another.
+//! Names of things: sessions, workers, listeners, sources. Newtypes, so that one cannot be taken for another.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A worker thread, counted from 0. At most [`crate::limits::WORKERS_COUNT_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +65,15 @@ impl std::str::FromStr for SessionId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
+#[must_use]
+pub fn source_of(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::core::{self, Core, decide, policy, rules, sessions_max, without_users};
+use super::core::{self, Core, decide, sessions_max, snapshot, without_users};
 use super::initial;
 use super::notes::{Note, Notes};
 use super::server::{self, Server};
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
 use crate::metrics::{Counter, Counters, Gauge, Metrics};
 use crate::proxy::accept::{self, Addresses, Admission, ListenError};
-use crate::proxy::inbox::{Message, Snapshot};
+use crate::proxy::inbox::Message;
 use crate::proxy::plane::{Ended, Parts, Plane};
 use crate::proxy::session::Authentication;
 use crate::resolver;
@@ -107,13 +107,7 @@ impl Daemon {
             .map_err(|cause| StartError::AccessLog { place: place_of(&settings.access_log), cause })?;
         let resolver = resolver::Shared::new(system.hosts_table());
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-        let snapshot = Arc::new(Snapshot {
-            rules: rules(&settings, authentication),
-            policy: policy(&settings, &system, addresses),
-            resolver: resolver::Config::from_settings(&settings, &system.servers),
-            tcp: tcp.clone(),
-            settings: Arc::clone(&settings),
-        });
+        let snapshot = snapshot(Arc::clone(&settings), authentication, &system, addresses);
         initial::ensure_admin(&store, &settings, &diagnostics);
         let plane = Plane::start(Parts {
             listeners,

@@ -143,13 +143,8 @@ impl Core {
         self.unpublished = false;
         let settings = without_users(&self.resolved.settings);
         let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
-        let snapshot = Arc::new(Snapshot {
-            rules: rules(&settings, decide(&settings, &self.store)),
-            policy: policy(&settings, &self.system, listeners),
-            resolver: resolver::Config::from_settings(&settings, &self.system.servers),
-            tcp: TcpOptions::from_settings(&settings),
-            settings,
-        });
+        let authentication = decide(&settings, &self.store);
+        let snapshot = snapshot(settings, authentication, &self.system, listeners);
         self.plane.set_tcp_options(&snapshot.tcp);
         self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
     }
@@ -173,8 +168,24 @@ pub(super) fn decide(settings: &Settings, store: &Store) -> Authentication {
     }
 }
 
+/// What the workers go by: the settings, with everything that follows from them and from the system.
+pub(super) fn snapshot(
+    settings: Arc<Settings>,
+    authentication: Authentication,
+    system: &System,
+    listeners: Vec<SocketAddr>,
+) -> Arc<Snapshot> {
+    Arc::new(Snapshot {
+        rules: rules(&settings, authentication),
+        policy: policy(&settings, system, listeners),
+        resolver: resolver::Config::from_settings(&settings, &system.servers),
+        tcp: TcpOptions::from_settings(&settings),
+        settings,
+    })
+}
+
 /// What sessions go by.
-pub(super) fn rules(settings: &Settings, auth: Authentication) -> Rules {
+fn rules(settings: &Settings, auth: Authentication) -> Rules {
     Rules {
         auth,
         connect_timeout: settings.connect_timeout,
@@ -184,7 +195,7 @@ pub(super) fn rules(settings: &Settings, auth: Authentication) -> Rules {
 }
 
 /// Which destinations are allowed.
-pub(super) fn policy(settings: &Settings, system: &System, listeners: Vec<SocketAddr>) -> Policy {
+fn policy(settings: &Settings, system: &System, listeners: Vec<SocketAddr>) -> Policy {
     Policy {
         deny_private: settings.deny_private,
         listeners,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, source_of};
 use crate::limits;
 use crate::sys::socket;
 
@@ -186,15 +186,6 @@ impl Admission {
         let place = usize::try_from(self.hasher.hash_one(source) % self.sources.len() as u64).unwrap_or(0);
         let [first, ..] = &self.sources;
         self.sources.get(place).unwrap_or(first)
-    }
-}
-
-/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
-#[must_use]
-pub fn source_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
     }
 }
 

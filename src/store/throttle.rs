@@ -1,19 +1,18 @@
 //! Failed log-ins per source: how many within the window, bounded, and pure with the time passed in.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Who counts as one source: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
+use crate::ids::source_of;
+
+/// Who counts as one source; see [`source_of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Source(IpAddr);
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        })
+        Self(source_of(address))
     }
 }
 
