@@ -1,0 +1,3 @@
+//! `pipoctl`: manages a running socks5d over its admin channel.
+
+fn main() {}
