@@ -1,11 +1,16 @@
 //! What is counted: per worker, padded against false sharing, summed on read.
 
+mod histogram;
 mod names;
 
-pub use names::{Counter, Gauge, Unit};
+pub use histogram::{BUCKETS_MAX, Distribution};
+pub use names::{Counter, Fact, Family, Gauge, Histogram, PerUser, Scope, Unit};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use histogram::Cells;
 
 /// The counters of one thread. Only that thread writes, so a write is a plain load and store;
 /// everyone may read, and sees each value at most one turn late.
@@ -14,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     values: [AtomicU64; Counter::COUNT],
     gauges: [AtomicU64; Gauge::COUNT],
+    histograms: [Cells; Histogram::COUNT],
 }
 
 impl Default for Counters {
@@ -21,6 +27,7 @@ impl Default for Counters {
         Self {
             values: std::array::from_fn(|_| AtomicU64::new(0)),
             gauges: std::array::from_fn(|_| AtomicU64::new(0)),
+            histograms: std::array::from_fn(|_| Cells::default()),
         }
     }
 }
@@ -42,6 +49,28 @@ impl Counters {
         if let Some(cell) = self.gauges.get(gauge as usize) {
             cell.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Adds to a gauge. Called by the owning thread only.
+    pub fn raise(&self, gauge: Gauge) {
+        self.set(gauge, self.gauge(gauge).wrapping_add(1));
+    }
+
+    /// Takes one from a gauge. Called by the owning thread only.
+    pub fn lower(&self, gauge: Gauge) {
+        self.set(gauge, self.gauge(gauge).saturating_sub(1));
+    }
+
+    /// Adds a value, in the histogram's unit, to a histogram. Called by the owning thread only.
+    pub fn observe(&self, histogram: Histogram, value: u64) {
+        if let Some(cells) = self.histograms.get(histogram as usize) {
+            cells.observe(histogram, value);
+        }
+    }
+
+    /// Adds a time to a histogram of times. Called by the owning thread only.
+    pub fn observe_time(&self, histogram: Histogram, time: Duration) {
+        self.observe(histogram, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A counter's value.
@@ -80,6 +109,21 @@ impl Metrics {
     #[must_use]
     pub fn total(&self, counter: Counter) -> u64 {
         self.threads.iter().map(|thread| thread.value(counter)).fold(0, u64::wrapping_add)
+    }
+
+    /// A histogram over all threads.
+    #[must_use]
+    pub fn distribution(&self, histogram: Histogram) -> Distribution {
+        let mut sum = Distribution::default();
+        let cells = self.threads.iter().filter_map(|thread| thread.histograms.get(histogram as usize));
+        cells.for_each(|cells| cells.add_to(&mut sum));
+        sum
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
     }
 
     /// A gauge over all threads.

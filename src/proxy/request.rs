@@ -46,6 +46,7 @@ impl AwaitRequest {
 }
 
 fn accept(request: wire::Request<'_>, context: &mut Context<'_>) -> Session {
+    context.facts.requested = Some(context.now);
     context.facts.command = request.command;
     context.facts.port = request.port;
     context.facts.target = match request.destination {

@@ -136,6 +136,8 @@ pub struct Facts {
     pub target: Target,
     /// Where to.
     pub port: u16,
+    /// When the last byte of the request was there.
+    pub requested: Option<Instant>,
     /// The reply that was sent.
     pub reply: Option<Reply>,
     /// The address of the origin, once connected.
@@ -261,6 +263,7 @@ impl Facts {
             command: Command::Connect,
             target: Target::Unknown,
             port: 0,
+            requested: None,
             reply: None,
             resolved: None,
             dns: None,

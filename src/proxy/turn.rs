@@ -18,7 +18,7 @@ use super::wire::Reply;
 use super::worker::{Weight, Worker};
 use crate::limits;
 use crate::logging::{AccessRecord, CloseReason, Destination};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Gauge, Histogram};
 use crate::resolver::{Answer, DomainName, Family, Waiter};
 use crate::settings::LogFormat;
 use crate::store::{Check, RefusedBecause, Verdict};
@@ -176,7 +176,10 @@ impl Worker {
                 }
                 Output::Abandon(id) => drop(self.take_attempt(key, id)),
                 Output::Adopt(id) => adopted = Some(id),
-                Output::Replied => self.log(key, LogFormat::Tab, None),
+                Output::Replied => {
+                    self.measure_waits(key);
+                    self.log(key, LogFormat::Tab, None);
+                }
                 Output::Count(counter) => self.counters.count(counter),
                 Output::Close(reason) => closed = Some(reason),
             }
@@ -366,7 +369,9 @@ impl Worker {
                 relay.client_closed();
             }
         }
-        slot.count_user();
+        if slot.count_user() {
+            self.counters.raise(Gauge::SessionsRelaying);
+        }
         // The user may have been removed while the session was on its way here.
         if slot.is_of_former_user() {
             self.end(key, CloseReason::Killed);
@@ -430,8 +435,14 @@ impl Worker {
         self.log(key, LogFormat::Json, Some(reason));
         let mut slot = self.sessions.remove(key.index());
         slot.report(Report::All);
+        self.counters
+            .observe_time(Histogram::SessionDuration, self.now.saturating_duration_since(slot.begun));
         if slot.counted {
             slot.facts.user.live().close_session();
+            self.counters.lower(Gauge::SessionsRelaying);
+            let (up, down) = slot.bytes();
+            self.counters.observe(Histogram::SessionUp, up);
+            self.counters.observe(Histogram::SessionDown, down);
         }
         if slot.handshake.as_ref().is_some_and(|handshake| handshake.looking_up) {
             self.resolver.forget(Waiter(key.0));
@@ -450,6 +461,22 @@ impl Worker {
             self.leave(place);
         }
         log::trace!("session={} worker={} close={reason}", slot.id, self.id.0);
+    }
+
+    /// Measures what the client waited for until its reply.
+    fn measure_waits(&self, key: SessionKey) {
+        let Some(slot) = self.sessions.get(key.index()) else { return };
+        let handshake = slot.facts.requested.map(|at| at.saturating_duration_since(slot.begun));
+        let waits = [
+            (Histogram::HandshakeDuration, handshake),
+            (Histogram::DnsDuration, slot.facts.dns),
+            (Histogram::ConnectDuration, slot.facts.connect),
+        ];
+        for (histogram, wait) in waits {
+            if let Some(wait) = wait {
+                self.counters.observe_time(histogram, wait);
+            }
+        }
     }
 
     /// Writes the access line, if this is the moment for the form that was chosen.
@@ -516,11 +543,13 @@ impl Slot {
         self.reported = (up, down);
     }
 
-    /// From here on the session counts among its user's.
-    fn count_user(&mut self) {
-        if !self.counted {
-            self.counted = self.facts.user.live().open_session(None);
+    /// From here on the session counts among its user's; `false`: it did already.
+    fn count_user(&mut self) -> bool {
+        if self.counted {
+            return false;
         }
+        self.counted = self.facts.user.live().open_session(None);
+        self.counted
     }
 }
 
