@@ -191,7 +191,7 @@ impl Daemon {
         match note {
             Note::UsersReplaced(replaced) => {
                 self.core.users_replaced(replaced);
-                self.admin.close_former_users();
+                self.admin.close_former_users(&self.core);
             }
             Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, now),
             Note::UserChanged(peer, change) => {
@@ -199,7 +199,7 @@ impl Daemon {
                 if change.is_made() {
                     self.core.users_changed();
                 }
-                self.admin.user_changed(peer, &change, now);
+                self.admin.user_changed(peer, &change, &self.core, now);
             }
         }
     }

@@ -60,7 +60,7 @@ fn list_users(core: &Core) -> Reply {
     let entry = |user: &std::sync::Arc<crate::store::User>| {
         let privilege = match user.role() {
             Role::Admin => Privilege::Administrator,
-            Role::User => Privilege::User,
+            Role::User | Role::Observer | Role::Operator => Privilege::User,
         };
         Name::new(user.name().as_octets()).ok().map(|name| UserEntry { name, privilege })
     };

@@ -201,17 +201,17 @@ impl Server {
 
     /// Answers a change of users that was asked for, and closes the associations of users who are not who
     /// they were.
-    pub(super) fn user_changed(&mut self, key: PeerKey, change: &Change, now: Instant) {
+    pub(super) fn user_changed(&mut self, key: PeerKey, change: &Change, core: &Core, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.session.handle(Input::Reply(dispatch::changed(change)), now);
             self.enqueue(key);
         }
-        self.close_former_users();
+        self.close_former_users(core);
     }
 
     /// Gives those a turn who are not any more who logged in: their turn closes them.
-    pub(super) fn close_former_users(&mut self) {
-        let former = self.peers.iter().filter(|(_, peer)| is_former(peer)).map(|(key, _)| *key);
+    pub(super) fn close_former_users(&mut self, core: &Core) {
+        let former = self.peers.iter().filter(|(_, peer)| is_former(peer, core)).map(|(key, _)| *key);
         let former: Vec<_> = former.collect();
         former.into_iter().for_each(|key| self.enqueue(key));
     }
@@ -224,9 +224,11 @@ impl Server {
     }
 }
 
-/// Whether the user who logged in was removed or changed since.
-fn is_former(peer: &Peer) -> bool {
-    peer.session.user().is_some_and(|user| !user.is_current())
+/// Whether who logged in could not do so any more.
+fn is_former(peer: &Peer, core: &Core) -> bool {
+    let Some(user) = peer.session.user() else { return false };
+    let present = core.store.directory().present(user);
+    !user.is_current(Door::Admin) || !present.is_some_and(|now| peer.session.admits(now.role()))
 }
 
 // ---- coming ---------------------------------------------------------------------------------------------
@@ -369,7 +371,7 @@ impl Server {
             match peer.session.next_output(now) {
                 Some(Output::Send(message)) => peer.queue(message, now),
                 Some(Output::Check(login)) => self.check(key, &login, core, now),
-                Some(Output::Ask(_)) if is_former(peer) => return self.part_with_former(key),
+                Some(Output::Ask(_)) if is_former(peer, core) => return self.part_with_former(key),
                 Some(Output::Ask(request)) => {
                     requests_left -= 1;
                     self.ask(key, request, core, now);
@@ -378,7 +380,7 @@ impl Server {
                     }
                 }
                 Some(Output::Close(ending)) => return self.part(key, ending),
-                None if is_former(peer) => return self.part_with_former(key),
+                None if is_former(peer, core) => return self.part_with_former(key),
                 None => match self.read(key, now) {
                     Received::Bytes(_) => {}
                     Received::Nothing => return,

@@ -13,7 +13,7 @@ use pipo_protocol::Version;
 use pipo_protocol::v1::{Login, LoginStatus, Reply, Request};
 
 use crate::limits;
-use crate::store::User;
+use crate::store::{Role, User};
 
 /// What the shell tells a session.
 #[derive(Debug)]
@@ -143,6 +143,14 @@ impl Session {
         match &self.stage {
             Stage::V1(dialogue) => dialogue.user(),
             Stage::Begin | Stage::Parting(..) | Stage::Over => None,
+        }
+    }
+
+    /// Whether somebody of that role may be here.
+    pub(super) fn admits(&self, role: Role) -> bool {
+        match self.stage {
+            Stage::V1(_) => role == Role::Admin,
+            Stage::Begin | Stage::Parting(..) | Stage::Over => true,
         }
     }
 

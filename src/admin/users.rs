@@ -56,10 +56,7 @@ pub(super) fn add(
     role: Role,
     asker: PeerKey,
 ) -> Result<(), UserError> {
-    let doors = match role {
-        Role::Admin => Doors::BOTH,
-        Role::User => Doors::PROXY,
-    };
+    let doors = Doors::usual(role);
     let password = NewPassword::Clear(Secret::new(password));
     let user = NewUser { name: UserName::new(name)?, password, role, doors };
     let notes = core.notes.clone();

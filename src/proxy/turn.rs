@@ -21,7 +21,7 @@ use crate::logging::{AccessRecord, CloseReason, Destination};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::resolver::{Answer, DomainName, Family, Waiter};
 use crate::settings::LogFormat;
-use crate::store::{Check, RefusedBecause, Verdict};
+use crate::store::{Check, Door, RefusedBecause, Verdict};
 use crate::sys::socket;
 
 impl Slot {
@@ -31,7 +31,7 @@ impl Slot {
 
     /// Was the session's user changed since, so that they have to log in again?
     pub(super) fn is_of_former_user(&self) -> bool {
-        !self.facts.user.is_current()
+        !self.facts.user.is_current(Door::Proxy)
     }
 }
 

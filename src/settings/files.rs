@@ -142,10 +142,7 @@ pub(super) fn users_of(file: &str, octets: &[u8]) -> Result<Vec<(UserSpec, Place
         let at = Place { text: file.clone(), line: Some(index + 1) };
         let user = users::parse_line(line).map_err(|what| SettingsError::Value {
             place: at.to_string(),
-            rejected: Rejected {
-                what: what.to_owned(),
-                allowed: "NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets".to_owned(),
-            },
+            rejected: Rejected { what: what.to_owned(), allowed: users::LINE_ALLOWED.to_owned() },
         })?;
         users.extend(user.map(|user| (user, at)));
     }

@@ -102,6 +102,19 @@ pub enum Dissector {
     Off,
 }
 
+/// What a user may do on the admin channel; each role includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Sees what concerns the user itself.
+    User,
+    /// Sees everything but secrets.
+    Observer,
+    /// Acts on traffic, too.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
 /// A user given at start. `Debug` never shows the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserSpec {
@@ -111,8 +124,10 @@ pub struct UserSpec {
     pub password: Vec<u8>,
     /// May use the proxy.
     pub proxy: bool,
-    /// May use the admin channel, as administrator.
+    /// May use the admin channel, within the role.
     pub admin: bool,
+    /// What the user may do there.
+    pub role: Role,
 }
 
 impl std::fmt::Debug for UserSpec {
@@ -122,6 +137,7 @@ impl std::fmt::Debug for UserSpec {
             .field("password", &"***")
             .field("proxy", &self.proxy)
             .field("admin", &self.admin)
+            .field("role", &self.role)
             .finish()
     }
 }

@@ -14,7 +14,7 @@ use super::grammar::{Grammar, Rejected, quote};
 use super::layers::{Given, Layer, Source};
 use super::table::{self, ALIAS, BadValue, Binding, File, Row, rows};
 use super::users::{self, Door, Place, Roster};
-use super::{DnsMode, Settings, UserSpec};
+use super::{DnsMode, Role, Settings, UserSpec};
 
 /// Where the value of each setting came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -286,8 +286,10 @@ impl Work {
                     value_error(&given.place, Rejected { what: what.to_owned(), allowed: row.range() })
                 })?;
                 let (proxy, admin) = (door == Door::Proxy, door == Door::Admin);
+                let role = if admin { Role::Admin } else { Role::User };
                 let place = Place { text: given.place.as_str().into(), line: None };
-                self.add_user(roster, UserSpec { name, password, proxy, admin }, layer.source, place)?;
+                let user = UserSpec { name, password, proxy, admin, role };
+                self.add_user(roster, user, layer.source, place)?;
             }
         }
         Ok(())

@@ -175,8 +175,8 @@ static TABLE: &[Row] = &[
         name: "users-file",
         short: None,
         group: USERS,
-        help: "Read users from this file, which only its owner may be able to read: lines NAME:PASS or \
-               NAME:PASS:admin (for both doors), and # comments",
+        help: "Read users from this file, which only its owner may be able to read: lines NAME:PASS, or \
+               with :observer, :operator or :admin behind it (for both doors), and # comments",
         live: true,
         binding: Binding::File(File::Users),
     },

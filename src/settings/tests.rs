@@ -69,7 +69,9 @@ fn lines(things: &[impl ToString]) -> String {
 
 fn user(name: &str, password: &str, doors: &str) -> UserSpec {
     let (name, password) = (name.as_bytes().to_vec(), password.as_bytes().to_vec());
-    UserSpec { name, password, proxy: doors.contains('p'), admin: doors.contains('a') }
+    let admin = doors.contains('a');
+    let role = if admin { Role::Admin } else { Role::User };
+    UserSpec { name, password, proxy: doors.contains('p'), admin, role }
 }
 
 // ---- the table -----------------------------------------------------------------------------------------
@@ -488,11 +490,11 @@ fn errors_of_a_users_file_name_the_line_and_no_password() {
     });
     assert!(errors.iter().all(|error| !error.contains("hunter2")));
     expect![[r#"
-        /etc/users: line 3: a value without a colon is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets
-        /etc/users: line 1: an empty password is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets
-        /etc/users: line 2: an empty name is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets
-        /etc/users: line 1: a password of more than 255 octets is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets
-        /etc/users: line 1: an empty password is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets
+        /etc/users: line 3: a value without a colon is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets
+        /etc/users: line 1: an empty password is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets
+        /etc/users: line 2: an empty name is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets
+        /etc/users: line 1: a password of more than 255 octets is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets
+        /etc/users: line 1: an empty password is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets
     "#]].assert_eq(&folder.plain(&lines(&errors)));
 }
 

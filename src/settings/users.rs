@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{SettingsError, UserSpec};
+use super::{Role, SettingsError, UserSpec};
 use crate::limits::{SHOWN_NAMES_MAX, USER_NAME_BYTES_MAX, USERS_COUNT_MAX};
+
+/// What a line of a users file may be.
+pub(super) const LINE_ALLOWED: &str = "NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, name and password of 1 to 255 octets";
 
 /// What a user may be written as.
 pub(super) const ALLOWED: &str = "NAME:PASS, each of 1 to 255 octets";
@@ -38,9 +41,9 @@ pub(super) fn parse(octets: &[u8]) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
     }
 }
 
-/// Reads a line of a users file: `NAME:PASS` for the proxy, `NAME:PASS:admin` for both doors. `Ok(None)`:
-/// blank or a comment. A password that ends in `:admin` needs the suffix once more, and so belongs to an
-/// administrator.
+/// Reads a line of a users file: `NAME:PASS` for the proxy; with a role behind it (`NAME:PASS:observer`) for
+/// both doors. `Ok(None)`: blank or a comment. A password that ends like a role needs one more behind it, and
+/// so belongs to somebody with a role.
 pub(super) fn parse_line(line: &[u8]) -> Result<Option<UserSpec>, &'static str> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = line.trim_ascii_start();
@@ -48,13 +51,17 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Option<UserSpec>, &'static str> 
         return Ok(None);
     }
     let colon = line.iter().position(|octet| *octet == b':').unwrap_or(line.len());
-    let admin = line.get(colon + 1..).is_some_and(|rest| rest.ends_with(ADMIN_SUFFIX));
-    let pair = if admin { line.strip_suffix(ADMIN_SUFFIX).unwrap_or(line) } else { line };
+    let rest = line.get(colon + 1..).unwrap_or_default();
+    let marked = ROLE_MARKS.iter().find(|(mark, _)| rest.ends_with(mark));
+    let pair = marked.and_then(|(mark, _)| line.strip_suffix(*mark)).unwrap_or(line);
     let (name, password) = parse(pair)?;
-    Ok(Some(UserSpec { name, password, proxy: true, admin }))
+    let role = marked.map_or(Role::User, |(_, role)| *role);
+    Ok(Some(UserSpec { name, password, proxy: true, admin: marked.is_some(), role }))
 }
 
-const ADMIN_SUFFIX: &[u8] = b":admin";
+/// What stands behind the password of somebody who may use the admin channel.
+const ROLE_MARKS: [(&[u8], Role); 3] =
+    [(b":observer", Role::Observer), (b":operator", Role::Operator), (b":admin", Role::Admin)];
 
 /// Whether `door` opens to `user`.
 pub(super) fn opens(user: &UserSpec, door: Door) -> bool {
@@ -64,10 +71,10 @@ pub(super) fn opens(user: &UserSpec, door: Door) -> bool {
     }
 }
 
-/// Whether `door` opens to the same names with the same passwords.
+/// Whether `door` opens to the same names with the same passwords, in the same roles.
 pub(super) fn same(a: &[UserSpec], b: &[UserSpec], door: Door) -> bool {
-    let of_a = a.iter().filter(|user| opens(user, door)).map(|user| (&user.name, &user.password));
-    let of_b = b.iter().filter(|user| opens(user, door)).map(|user| (&user.name, &user.password));
+    let of_a = a.iter().filter(|user| opens(user, door)).map(|user| (&user.name, &user.password, user.role));
+    let of_b = b.iter().filter(|user| opens(user, door)).map(|user| (&user.name, &user.password, user.role));
     of_a.eq(of_b)
 }
 
@@ -136,6 +143,7 @@ impl Roster {
         }
         there.proxy |= user.proxy;
         there.admin |= user.admin;
+        there.role = there.role.max(user.role);
         Ok(None)
     }
 
@@ -151,7 +159,13 @@ mod tests {
 
     fn user(name: &str, password: &str, doors: &str) -> UserSpec {
         let (name, password) = (name.as_bytes().to_vec(), password.as_bytes().to_vec());
-        UserSpec { name, password, proxy: doors.contains('p'), admin: doors.contains('a') }
+        let admin = doors.contains(['a', 'o', 's']);
+        let roles = [('s', Role::Observer), ('o', Role::Operator), ('a', Role::Admin)];
+        let role = roles
+            .into_iter()
+            .find(|(letter, _)| doors.contains(*letter))
+            .map_or(Role::User, |(_, role)| role);
+        UserSpec { name, password, proxy: doors.contains('p'), admin, role }
     }
 
     fn place(text: &str) -> Place {
@@ -188,6 +202,12 @@ mod tests {
             ("root:s:e:c:admin\r", Ok(Some(user("root", "s:e:c", "pa")))),
             ("root:admin", Ok(Some(user("root", "admin", "p")))),
             ("root:x:admin:admin", Ok(Some(user("root", "x:admin", "pa")))),
+            ("eve:x:observer", Ok(Some(user("eve", "x", "ps")))),
+            ("otto:x:operator\r", Ok(Some(user("otto", "x", "po")))),
+            ("otto:x:admin:operator", Ok(Some(user("otto", "x:admin", "po")))),
+            ("otto:operator", Ok(Some(user("otto", "operator", "p")))),
+            ("otto:x:Operator", Ok(Some(user("otto", "x:Operator", "p")))),
+            ("otto::operator", Err("an empty password")),
             (" spaced : pass ", Ok(Some(user(" spaced ", " pass ", "p")))),
             ("", Ok(None)),
             (" \t\r", Ok(None)),

@@ -3,37 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::credentials::{Credentials, ScramVerifier, Secret};
+use super::credentials::{Credentials, Secret};
+use super::draft::{Draft, Drafted, UserChange, UserDelta, check_password};
 use super::login::Gate;
-use super::users::{ANONYMOUS, Change, Doors, Origin, Role, Shard, User, UserLive, UserName};
-use super::{StoreOptions, UserError};
-use crate::limits::USER_NAME_BYTES_MAX;
+use super::users::{ANONYMOUS, Doors, Generations, Origin, Shard, User, UserLive, UserName};
+use super::{ChangesError, StoreOptions, UserError};
 use crate::settings::UserSpec;
 
 /// What the store's thread is asked to do. An error instead of the clerk: it has no time for it.
 pub(super) type Command = Box<dyn FnOnce(Result<&mut Clerk, UserError>) + Send>;
-
-/// A password as it is set. `Debug` shows neither.
-#[derive(Debug)]
-pub enum NewPassword {
-    /// In clear, 1 to 255 octets; its verifier is made by the store.
-    Clear(Secret),
-    /// The verifier that a client made.
-    Verifier(ScramVerifier),
-}
-
-/// A user to add.
-#[derive(Debug)]
-pub struct NewUser {
-    /// The name.
-    pub name: UserName,
-    /// The password.
-    pub password: NewPassword,
-    /// The role on the admin channel.
-    pub role: Role,
-    /// The doors to open.
-    pub doors: Doors,
-}
 
 /// What a configuration read again has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,13 +22,6 @@ pub struct Replaced {
     pub removed: Vec<UserName>,
     /// Users with another password or other rights.
     pub changed: Vec<UserName>,
-}
-
-/// What a change means for sessions that began before it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sessions {
-    Stay,
-    End,
 }
 
 /// Does the changes. The only one who writes to the directory.
@@ -81,59 +52,29 @@ impl Clerk {
         self.retired.retain(|shard| Arc::strong_count(shard) > 1);
     }
 
-    pub(super) fn add(&mut self, new: NewUser) -> Result<Arc<User>, UserError> {
-        let directory = self.gate.directory();
-        if directory.find(new.name.as_octets()).is_some() {
-            return Err(UserError::Taken);
+    /// Makes all of these changes, in their order, or none of them.
+    pub(super) fn change(&mut self, changes: &[UserChange]) -> Result<Vec<UserDelta>, ChangesError> {
+        let mut draft = Draft::new(&self.gate, self.options);
+        for (place, change) in changes.iter().enumerate() {
+            draft.make(change).map_err(|error| ChangesError { place, error })?;
         }
-        // The count includes `anonymous`.
-        if directory.count() > self.options.users_count_max {
-            return Err(UserError::NoRoom(self.options.users_count_max));
-        }
-        let credentials = self.credentials(&new.name, new.password)?;
-        let user = User {
-            name: new.name,
-            role: new.role,
-            doors: new.doors,
-            origin: Origin::Runtime,
-            generation: 0,
-            credentials: Some(credentials),
-            live: Arc::new(UserLive::default()),
-        };
-        Ok(self.publish(user, Sessions::Stay))
+        Ok(self.publish(draft.into_drafted()))
     }
 
-    pub(super) fn remove(&mut self, name: &UserName) -> Result<Arc<User>, UserError> {
-        let user = self.find(name)?;
-        self.keep_an_admin(&user, Role::User, user.doors)?;
-        if self.configured.contains(name) {
-            self.removed_configured.insert(name.clone());
+    /// Makes one change; gives the new record, or the last one of a user who is gone.
+    pub(super) fn change_one(&mut self, change: UserChange) -> Result<Arc<User>, UserError> {
+        let deltas = self.change(&[change]).map_err(|refused| refused.error)?;
+        let record = deltas.into_iter().next().and_then(|delta| delta.after.or(delta.before));
+        record.ok_or(UserError::NotFound)
+    }
+
+    /// Takes changes back that were made as one: everybody has the records of before. What ended stays ended.
+    pub(super) fn restore(&mut self, deltas: &[UserDelta]) -> Vec<UserDelta> {
+        let mut drafted = Drafted::default();
+        for delta in deltas {
+            drafted.put_back(delta, self.gate.directory().find(delta.name.as_octets()));
         }
-        self.apply(vec![(name.clone(), None)]);
-        user.live.outdate_before(user.generation + 1);
-        Ok(user)
-    }
-
-    pub(super) fn set_password(
-        &mut self,
-        name: &UserName,
-        password: NewPassword,
-    ) -> Result<Arc<User>, UserError> {
-        let user = self.find(name)?;
-        let credentials = Some(self.credentials(name, password)?);
-        Ok(self.publish(User { credentials, origin: Origin::Runtime, ..copy(&user) }, Sessions::End))
-    }
-
-    pub(super) fn set_rights(
-        &mut self,
-        name: &UserName,
-        role: Role,
-        doors: Doors,
-    ) -> Result<Arc<User>, UserError> {
-        let user = self.find(name)?;
-        self.keep_an_admin(&user, role, doors)?;
-        let sessions = if has_rights_of(&user, role, doors) { Sessions::Stay } else { Sessions::End };
-        Ok(self.publish(User { role, doors, origin: Origin::Runtime, ..copy(&user) }, sessions))
+        self.publish(drafted)
     }
 
     pub(super) fn replace_configured(&mut self, users: Vec<UserSpec>) -> Result<Replaced, UserError> {
@@ -153,13 +94,11 @@ impl Clerk {
         self.removed_configured.retain(|name| wanted.contains_key(name));
 
         let mut replaced = Replaced::default();
-        let mut changes: Vec<Change> = Vec::new();
-        let mut outdated: Vec<(Arc<UserLive>, u64)> = Vec::new();
+        let mut drafted = Drafted::default();
         for user in present {
             if user.origin == Origin::Configured && !user.is_anonymous() && !wanted.contains_key(&user.name) {
-                outdated.push((Arc::clone(&user.live), user.generation + 1));
                 replaced.removed.push(user.name.clone());
-                changes.push((user.name.clone(), None));
+                drafted.put(user.name.clone(), Some(user), None);
             }
         }
         for (name, spec) in wanted {
@@ -169,17 +108,15 @@ impl Clerk {
             let present = self.gate.directory().find(name.as_octets());
             let Some(user) = self.configured(&name, &spec, present.as_deref()) else { continue };
             if present.is_some() { &mut replaced.changed } else { &mut replaced.added }.push(name.clone());
-            outdated.push((Arc::clone(&user.live), user.generation));
-            changes.push((name, Some(Arc::new(user))));
+            drafted.put(name, present, Some(Arc::new(user)));
         }
-        self.apply(changes);
-        outdated.into_iter().for_each(|(live, generation)| live.outdate_before(generation));
+        self.publish(drafted);
         Ok(replaced)
     }
 
     /// The record that the configuration asks for; `None` where the present one stays.
     fn configured(&self, name: &UserName, spec: &UserSpec, present: Option<&User>) -> Option<User> {
-        let role = if spec.admin { Role::Admin } else { Role::User };
+        let role = spec.role;
         let doors = Doors { proxy: spec.proxy, admin: spec.admin };
         let Some(present) = present else {
             return Some(User {
@@ -187,7 +124,7 @@ impl Clerk {
                 role,
                 doors,
                 origin: Origin::Configured,
-                generation: 0,
+                generations: Generations::default(),
                 credentials: Some(self.configured_credentials(name, spec)),
                 live: Arc::new(UserLive::default()),
             });
@@ -199,11 +136,9 @@ impl Clerk {
         if present.origin == Origin::Runtime || (same_password && same_rights) {
             return None;
         }
-        let stay = same_password && has_rights_of(present, role, doors);
         let credentials =
             if same_password { known.cloned() } else { Some(self.configured_credentials(name, spec)) };
-        let generation = present.generation + u64::from(!stay);
-        Some(User { role, doors, credentials, generation, ..copy(present) })
+        Some(present.becoming(User { role, doors, credentials, ..present.copy() }))
     }
 
     /// Fast: there may be thousands of them, and most never need a verifier (see [`Credentials`]).
@@ -213,75 +148,20 @@ impl Clerk {
         Arc::new(Credentials::from_password(self.gate.keys(), name.as_octets(), secret, iterations))
     }
 
-    /// Slow where the password is in clear: a user set while running has its verifier from the beginning.
-    fn credentials(&self, name: &UserName, password: NewPassword) -> Result<Arc<Credentials>, UserError> {
-        let allowed = self.options.iterations;
-        let credentials = match password {
-            NewPassword::Clear(secret) => {
-                check_password(secret.as_octets())?;
-                let credentials =
-                    Credentials::from_password(self.gate.keys(), name.as_octets(), secret, allowed);
-                let _ = credentials.verifier();
-                credentials
-            }
-            NewPassword::Verifier(verifier) if verifier.iterations() == allowed => {
-                Credentials::from_verifier(verifier)
-            }
-            NewPassword::Verifier(verifier) => {
-                return Err(UserError::Iterations { got: verifier.iterations(), allowed });
-            }
-        };
-        Ok(Arc::new(credentials))
-    }
-
-    /// A user that may be changed.
-    fn find(&self, name: &UserName) -> Result<Arc<User>, UserError> {
-        let user = self.gate.directory().find(name.as_octets()).ok_or(UserError::NotFound)?;
-        if user.is_anonymous() { Err(UserError::Anonymous) } else { Ok(user) }
-    }
-
-    /// Refuses a change to these rights where nobody would be left who could undo it.
-    fn keep_an_admin(&self, user: &User, role: Role, doors: Doors) -> Result<(), UserError> {
-        let stays = role == Role::Admin && doors.admin;
-        if user.is_admin() && !stays && self.gate.directory().admins() <= 1 {
-            return Err(UserError::LastAdmin);
-        }
-        Ok(())
-    }
-
-    /// Shows a record, and only then outdates the earlier ones: a log-in in between gets the new one, which is
+    /// Shows the records, and only then outdates the earlier ones: a log-in in between gets the new one, which is
     /// current before and after.
-    fn publish(&mut self, mut user: User, sessions: Sessions) -> Arc<User> {
-        if sessions == Sessions::End {
-            user.generation += 1;
-        }
-        let user = Arc::new(user);
-        self.apply(vec![(user.name.clone(), Some(Arc::clone(&user)))]);
-        user.live.outdate_before(user.generation);
-        user
-    }
-
-    fn apply(&mut self, changes: Vec<Change>) {
-        let replaced = self.gate.directory().apply(changes);
+    fn publish(&mut self, drafted: Drafted) -> Vec<UserDelta> {
+        let replaced = self.gate.directory().apply(drafted.changes());
         self.retired.extend(replaced);
-    }
-}
-
-/// Whether these rights include all that the user has.
-fn has_rights_of(user: &User, role: Role, doors: Doors) -> bool {
-    role >= user.role && doors.cover(user.doors)
-}
-
-/// The same record once more, to change something in it.
-fn copy(user: &User) -> User {
-    User {
-        name: user.name.clone(),
-        role: user.role,
-        doors: user.doors,
-        origin: user.origin,
-        generation: user.generation,
-        credentials: user.credentials.clone(),
-        live: Arc::clone(&user.live),
+        let deltas = drafted.outdate();
+        for UserDelta { name, after, .. } in &deltas {
+            if after.is_some() {
+                self.removed_configured.remove(name);
+            } else if self.configured.contains(name) {
+                self.removed_configured.insert(name.clone());
+            }
+        }
+        deltas
     }
 }
 
@@ -292,11 +172,4 @@ pub(super) fn check_spec(user: &UserSpec) -> Result<(), UserError> {
     }
     UserName::new(&user.name)?;
     check_password(&user.password)
-}
-
-fn check_password(password: &[u8]) -> Result<(), UserError> {
-    if password.is_empty() || password.len() > USER_NAME_BYTES_MAX {
-        return Err(UserError::Password(password.len()));
-    }
-    Ok(())
 }

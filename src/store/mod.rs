@@ -19,11 +19,14 @@ mod throttle;
 mod users;
 // Changes while running.
 mod clerk;
+mod draft;
 
-pub use clerk::{NewPassword, NewUser, Replaced};
+pub use crate::settings::Role;
+pub use clerk::Replaced;
 pub use credentials::{KEY_BYTES, ScramVerifier, Secret, VerifierError};
+pub use draft::{NewPassword, NewUser, UserChange, UserDelta};
 pub use login::{Challenge, Check, RefusedBecause, Verdict};
-pub use users::{ANONYMOUS, Directory, Door, Doors, Origin, Role, User, UserLive, UserName};
+pub use users::{ANONYMOUS, Directory, Door, Doors, Origin, User, UserLive, UserName};
 
 use std::io;
 use std::net::IpAddr;
@@ -37,6 +40,7 @@ use crate::limits::{
 };
 use crate::settings::UserSpec;
 use clerk::{Clerk, Command};
+use draft::Draft;
 use login::{Evidence, Gate};
 
 /// What a store is started with.
@@ -121,9 +125,20 @@ pub enum UserError {
     Busy,
 }
 
+/// Why several changes were not made; then none of them was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("change {place}: {error}")]
+pub struct ChangesError {
+    /// The first that cannot be made, from 0.
+    pub place: usize,
+    /// Why.
+    pub error: UserError,
+}
+
 /// Everything that is known about users, and the threads that know it. Shared by all workers.
 pub struct Store {
     gate: Arc<Gate>,
+    options: StoreOptions,
     pool: login::Pool,
     commands: SyncSender<Command>,
 }
@@ -152,7 +167,7 @@ impl Store {
                 clerk.drop_retired();
             }
         })?;
-        Ok(Arc::new(Self { gate, pool, commands }))
+        Ok(Arc::new(Self { gate, options, pool, commands }))
     }
 
     /// The users.
@@ -213,40 +228,77 @@ impl Store {
         self.gate.check(&self.pool, door, source.into(), name, evidence, now, reply)
     }
 
-    /// Adds a user. `reply` is called once, from the store's thread, or at once when too much waits
-    /// ([`UserError::Busy`]); that holds for every change. It gets the new record.
-    pub fn add_user(&self, user: NewUser, reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static) {
-        self.command(reply, move |clerk| clerk.add(user));
+    /// PBKDF2 rounds that every verifier must have: differing counts would tell something about a user.
+    #[must_use]
+    pub fn iterations(&self) -> u32 {
+        self.options.iterations
     }
 
-    /// Removes a user; its sessions are not current from then on. `reply` gets the last record.
+    /// What each of these changes would do after those before it; one that cannot be made says why and is left
+    /// out. Nothing changes. Slow where a password is in clear.
+    #[must_use]
+    pub fn rehearse(&self, changes: &[UserChange]) -> Vec<Result<UserDelta, UserError>> {
+        let mut draft = Draft::new(&self.gate, self.options);
+        changes.iter().map(|change| draft.make(change)).collect()
+    }
+
+    /// Makes all of these changes, in their order, or none of them. `reply` is called once, from the store's
+    /// thread, or at once when too much waits ([`UserError::Busy`]); that holds for every change.
+    pub fn change(
+        &self,
+        changes: Vec<UserChange>,
+        reply: impl FnOnce(Result<Vec<UserDelta>, ChangesError>) + Send + 'static,
+    ) {
+        self.command(move |clerk| match clerk {
+            Ok(clerk) => reply(clerk.change(&changes)),
+            Err(error) => reply(Err(ChangesError { place: 0, error })),
+        });
+    }
+
+    /// Takes changes back that were made as one: everybody has the records of before, and nobody's sessions come
+    /// back. `reply` gets what that did.
+    pub fn restore(
+        &self,
+        deltas: Arc<[UserDelta]>,
+        reply: impl FnOnce(Result<Vec<UserDelta>, UserError>) + Send + 'static,
+    ) {
+        self.command(move |clerk| reply(clerk.map(|clerk| clerk.restore(&deltas))));
+    }
+
+    /// Adds a user. `reply` gets the new record.
+    pub fn add_user(&self, user: NewUser, reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static) {
+        self.change_one(UserChange::Add(user), reply);
+    }
+
+    /// Removes a user; what came in by it is not current from then on. `reply` gets the last record.
     pub fn remove_user(
         &self,
         name: UserName,
         reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static,
     ) {
-        self.command(reply, move |clerk| clerk.remove(&name));
+        self.change_one(UserChange::Remove(name), reply);
     }
 
-    /// Sets a password; sessions that began with the old one are not current from then on.
+    /// Sets a password; what came in by the old one is not current from then on.
     pub fn set_password(
         &self,
         name: UserName,
         password: NewPassword,
         reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static,
     ) {
-        self.command(reply, move |clerk| clerk.set_password(&name, password));
+        self.change_one(UserChange::Password(name, password), reply);
     }
 
-    /// Sets role and doors; where that takes a right away, earlier sessions are not current from then on.
+    /// Sets the role and, if they are there, the doors; what came in by one that closes is not current from then
+    /// on. A role ends nothing: see [`Directory::present`].
     pub fn set_rights(
         &self,
         name: UserName,
         role: Role,
-        doors: Doors,
+        doors: Option<Doors>,
         reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static,
     ) {
-        self.command(reply, move |clerk| clerk.set_rights(&name, role, doors));
+        self.change_one(UserChange::Rights(name, role, doors), reply);
     }
 
     /// Takes the users of a configuration that was read again. What was changed while running stays as it is,
@@ -257,15 +309,19 @@ impl Store {
         users: Vec<UserSpec>,
         reply: impl FnOnce(Result<Replaced, UserError>) + Send + 'static,
     ) {
-        self.command(reply, move |clerk| clerk.replace_configured(users));
+        self.command(move |clerk| reply(clerk.and_then(|clerk| clerk.replace_configured(users))));
     }
 
-    fn command<T: 'static>(
+    fn change_one(
         &self,
-        reply: impl FnOnce(Result<T, UserError>) + Send + 'static,
-        change: impl FnOnce(&mut Clerk) -> Result<T, UserError> + Send + 'static,
+        change: UserChange,
+        reply: impl FnOnce(Result<Arc<User>, UserError>) + Send + 'static,
     ) {
-        let command: Command = Box::new(move |clerk| reply(clerk.and_then(change)));
+        self.command(move |clerk| reply(clerk.and_then(|clerk| clerk.change_one(change))));
+    }
+
+    fn command(&self, command: impl FnOnce(Result<&mut Clerk, UserError>) + Send + 'static) {
+        let command: Command = Box::new(command);
         if let Err(refused) = self.commands.try_send(command) {
             let command = match refused {
                 std::sync::mpsc::TrySendError::Full(command)

@@ -15,7 +15,8 @@ fn options() -> StoreOptions {
 }
 
 fn spec(name: &str, password: &str, doors: Doors) -> UserSpec {
-    UserSpec { name: name.into(), password: password.into(), proxy: doors.proxy, admin: doors.admin }
+    let role = if doors.admin { Role::Admin } else { Role::User };
+    UserSpec { name: name.into(), password: password.into(), proxy: doors.proxy, admin: doors.admin, role }
 }
 
 fn start(users: &[(&str, &str, Doors)]) -> Arc<Store> {
@@ -191,7 +192,9 @@ fn a_new_password_drops_the_old_one_and_keeps_what_moves() {
     let before = store.directory().find(b"alice").unwrap();
     assert!(before.live().open_session(None));
     let after = wait(|reply| store.set_password(name("alice"), clear("new"), reply)).unwrap();
-    assert!(!before.is_current() && after.is_current());
+    for door in [Door::Proxy, Door::Admin] {
+        assert!(!before.is_current(door) && after.is_current(door));
+    }
     assert_eq!((after.live().sessions(), after.origin()), (1, Origin::Runtime));
     assert!(Arc::ptr_eq(before.live(), after.live()));
     assert_eq!(log_in(&store, 1, "alice", "old"), AtOnce(Err(Credentials)));
@@ -207,33 +210,50 @@ fn a_removed_user_is_gone_and_its_name_begins_anew() {
     let old = store.directory().find(b"alice").unwrap();
     old.live().add_bytes(5, 6);
     let removed = wait(|reply| store.remove_user(name("alice"), reply)).unwrap();
-    assert!(Arc::ptr_eq(&removed, &old) && !old.is_current());
+    assert!(Arc::ptr_eq(&removed, &old) && !old.is_current(Door::Proxy) && !old.is_current(Door::Admin));
+    assert!(store.directory().present(&old).is_none());
     assert_eq!((store.directory().count(), store.directory().proxy_users()), (1, 0));
     assert_eq!(log_in(&store, 1, "alice", "secret"), Later(Err(Credentials)));
     let again =
         wait(|reply| store.add_user(new_user("alice", clear("secret"), Doors::PROXY), reply)).unwrap();
-    assert!(again.is_current() && !old.is_current());
+    assert!(again.is_current(Door::Proxy) && !old.is_current(Door::Proxy));
+    assert!(store.directory().present(&old).is_none(), "another of the same name");
+    assert!(store.directory().present(&again).is_some());
     assert_eq!(again.live().bytes_up(), 0);
     assert_eq!(log_in(&store, 1, "alice", "secret"), AtOnce(Ok(name("alice"))));
 }
 
 #[test]
-fn rights_that_grow_keep_sessions_and_rights_that_shrink_end_them() {
+fn a_door_that_closes_ends_what_came_in_by_it_and_a_role_ends_nothing() {
     let store = start(&[("root", "x", Doors::BOTH), ("alice", "x", Doors::PROXY)]);
-    let rights = |role, doors| {
+    let rights = |role, doors: Option<Doors>| {
         let before = store.directory().find(b"alice").unwrap();
         let after = wait(|reply| store.set_rights(name("alice"), role, doors, reply)).unwrap();
-        assert!(after.is_current());
-        assert_eq!((after.role(), after.doors()), (role, doors));
-        before.is_current()
+        assert!(after.is_current(Door::Proxy) && after.is_current(Door::Admin));
+        assert_eq!((after.role(), after.doors()), (role, doors.unwrap_or(before.doors())));
+        assert!(store.directory().present(&before).is_some_and(|present| Arc::ptr_eq(&present, &after)));
+        (before.is_current(Door::Proxy), before.is_current(Door::Admin))
     };
-    assert!(rights(Role::Admin, Doors::BOTH));
-    assert!(rights(Role::Admin, Doors::BOTH));
-    assert!(!rights(Role::User, Doors::BOTH));
-    assert!(!rights(Role::Admin, Doors::ADMIN));
+    assert_eq!(rights(Role::Admin, Some(Doors::BOTH)), (true, true));
+    assert_eq!(rights(Role::Operator, None), (true, true));
+    assert_eq!(rights(Role::User, Some(Doors::BOTH)), (true, true));
+    assert_eq!(rights(Role::Observer, Some(Doors::ADMIN)), (false, true));
     assert_eq!(log_in(&store, 1, "alice", "x"), AtOnce(Err(Credentials)), "the proxy's door is closed");
-    assert!(rights(Role::Admin, Doors::BOTH));
+    assert_eq!(rights(Role::Observer, Some(Doors::PROXY)), (true, false));
     assert_eq!(log_in(&store, 1, "alice", "x"), AtOnce(Ok(name("alice"))));
+}
+
+#[test]
+fn every_role_may_come_in_by_the_admin_door_if_it_is_open() {
+    let store = start(&[("root", "x", Doors::BOTH), ("alice", "x", Doors::PROXY)]);
+    let at_admin =
+        || end(|reply| store.check_at(Door::Admin, source(1), b"alice", b"x", Instant::now(), reply));
+    assert_eq!(at_admin(), AtOnce(Err(Credentials)));
+    for role in [Role::User, Role::Observer, Role::Operator, Role::Admin] {
+        wait(|reply| store.set_rights(name("alice"), role, Some(Doors::BOTH), reply)).unwrap();
+        assert_eq!(at_admin(), AtOnce(Ok(name("alice"))), "{role:?}");
+        assert_eq!(store.directory().admins(), if role == Role::Admin { 2 } else { 1 });
+    }
 }
 
 #[test]
@@ -245,7 +265,7 @@ fn what_cannot_be_done_says_why_and_changes_nothing() {
     let password =
         |text, password| wait(|reply| store.set_password(name(text), password, reply)).unwrap_err();
     let rights =
-        |text, role, doors| wait(|reply| store.set_rights(name(text), role, doors, reply)).unwrap_err();
+        |text, role, doors| wait(|reply| store.set_rights(name(text), role, Some(doors), reply)).unwrap_err();
 
     assert_eq!(add(new_user("alice", clear("x"), Doors::PROXY)), UserError::Taken);
     assert_eq!(add(new_user("anonymous", clear("x"), Doors::PROXY)), UserError::Taken);
@@ -263,9 +283,93 @@ fn what_cannot_be_done_says_why_and_changes_nothing() {
     let other = NewPassword::Verifier(ScramVerifier::derive(b"x", b"salt", 5000));
     assert_eq!(password("alice", other), UserError::Iterations { got: 5000, allowed: ITERATIONS });
 
-    assert!(store.directory().list().iter().all(|user| user.is_current()));
+    assert!(store.directory().list().iter().all(|user| user.is_current(Door::Proxy)));
     assert_eq!(store.directory().count(), 3);
     assert_eq!(log_in(&store, 1, "alice", "x"), AtOnce(Ok(name("alice"))));
+}
+
+fn deltas(store: &Store, changes: Vec<UserChange>) -> Result<Vec<UserDelta>, ChangesError> {
+    let (sender, receiver) = mpsc::channel();
+    store.change(changes, move |result| sender.send(result).unwrap());
+    receiver.recv_timeout(SOON).unwrap()
+}
+
+#[test]
+fn several_changes_are_made_in_their_order_or_none_is() {
+    let store = start(&[("root", "x", Doors::BOTH), ("alice", "x", Doors::PROXY)]);
+    let add = |text: &str| UserChange::Add(new_user(text, verifier("x"), Doors::PROXY));
+    let operator = |text: &str| UserChange::Rights(name(text), Role::Operator, Some(Doors::BOTH));
+    let remove = |text: &str| UserChange::Remove(name(text));
+    let before = store.directory().list();
+
+    let refused = deltas(&store, vec![remove("alice"), add("bob"), remove("root"), add("carol")]);
+    assert_eq!(refused.unwrap_err(), ChangesError { place: 2, error: UserError::LastAdmin });
+    let twice = deltas(&store, vec![add("bob"), add("bob")]).unwrap_err();
+    assert_eq!(twice, ChangesError { place: 1, error: UserError::Taken });
+    let after = store.directory().list();
+    assert!(
+        before.len() == after.len() && before.iter().zip(&after).all(|(one, other)| Arc::ptr_eq(one, other))
+    );
+
+    let made = deltas(&store, vec![add("bob"), operator("bob"), remove("alice"), add("alice")]).unwrap();
+    let names: Vec<_> = made.iter().map(|delta| (delta.name.to_string(), delta.ended())).collect();
+    assert_eq!(names, [("alice".into(), Doors::BOTH), ("bob".into(), Doors::NONE)]);
+    assert_eq!(store.directory().find(b"bob").unwrap().role(), Role::Operator);
+    assert!(!before[0].is_current(Door::Proxy), "the former alice");
+    assert_eq!(store.directory().count(), 4);
+}
+
+#[test]
+fn a_rehearsal_says_what_would_be_and_changes_nothing() {
+    let store = start(&[("root", "x", Doors::BOTH)]);
+    let ada = NewUser { role: Role::Admin, ..new_user("ada", verifier("x"), Doors::BOTH) };
+    let remove = |text: &str| UserChange::Remove(name(text));
+    let changes = [remove("root"), UserChange::Add(ada), remove("root"), remove("root"), remove("ada")];
+    let rehearsed: Vec<_> = store.rehearse(&changes).into_iter().map(|each| each.map(|_| ())).collect();
+    let expected =
+        [Err(UserError::LastAdmin), Ok(()), Ok(()), Err(UserError::NotFound), Err(UserError::LastAdmin)];
+    assert_eq!(rehearsed, expected);
+    assert_eq!((store.directory().count(), store.directory().admins()), (2, 1));
+}
+
+#[test]
+fn changes_taken_back_leave_everybody_as_before_but_nothing_that_ended() {
+    let given = [("root", "x", Doors::BOTH), ("alice", "x", Doors::PROXY), ("bob", "x", Doors::BOTH)];
+    let store = start(&given);
+    let old = |text: &str| store.directory().find(text.as_bytes()).unwrap();
+    let (alice, bob, root) = (old("alice"), old("bob"), old("root"));
+    let made = deltas(
+        &store,
+        vec![
+            UserChange::Password(name("alice"), verifier("y")),
+            UserChange::Remove(name("alice")),
+            UserChange::Rights(name("bob"), Role::User, Some(Doors::ADMIN)),
+            UserChange::Password(name("root"), verifier("y")),
+            UserChange::Add(new_user("carol", verifier("x"), Doors::PROXY)),
+        ],
+    )
+    .unwrap();
+    assert_eq!(log_in(&store, 1, "root", "y"), Later(Ok(name("root"))));
+    let (carol, root_between) = (old("carol"), old("root"));
+    wait(|reply| store.restore(made.into(), reply)).unwrap();
+
+    assert!(store.directory().find(b"carol").is_none() && !carol.is_current(Door::Proxy));
+    for (before, text) in [(&alice, "alice"), (&bob, "bob"), (&root, "root")] {
+        let now = old(text);
+        assert_eq!(
+            (now.role(), now.doors(), now.origin()),
+            (before.role(), before.doors(), Origin::Configured)
+        );
+        assert!(now.is_current(Door::Proxy) && now.is_current(Door::Admin));
+        assert!(!before.is_current(Door::Proxy), "{text}: what has ended stays ended");
+        assert!(Arc::ptr_eq(now.live(), before.live()));
+        assert_eq!(log_in(&store, 1, text, "x"), AtOnce(Ok(name(text))));
+    }
+    assert!(!root_between.is_current(Door::Proxy), "who came in by the password that was taken back");
+    assert!(bob.is_current(Door::Admin), "what had not ended goes on");
+    let again = given.map(|(name, password, doors)| spec(name, password, doors)).to_vec();
+    let replaced = wait(|reply| store.replace_configured(again, reply)).unwrap();
+    assert_eq!(replaced, Replaced::default(), "they are the configuration's again");
 }
 
 #[test]
@@ -301,7 +405,7 @@ fn a_configuration_read_again_changes_what_it_changed() {
         changed: names(&["grows", "password"]),
     };
     assert_eq!(replaced, expected);
-    assert_eq!(olds.map(|user| user.is_current()), [true, false, false, true]);
+    assert_eq!(olds.map(|user| user.is_current(Door::Proxy)), [true, false, false, true]);
     assert_eq!(log_in(&store, 1, "password", "new"), AtOnce(Ok(name("password"))));
     assert_eq!(log_in(&store, 1, "comes", "x"), AtOnce(Ok(name("comes"))));
     let replaced = wait(|reply| store.replace_configured(users, reply)).unwrap();
@@ -429,7 +533,7 @@ fn readers_find_a_user_while_it_changes() {
         });
         for round in 0..200 {
             let role = if round % 2 == 0 { Role::User } else { Role::Admin };
-            wait(|reply| store.set_rights(name("alice"), role, Doors::BOTH, reply)).unwrap();
+            wait(|reply| store.set_rights(name("alice"), role, Some(Doors::BOTH), reply)).unwrap();
         }
         stop.send(()).unwrap();
         assert_eq!(reader.join().unwrap(), Role::Admin);

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use super::UserError;
 use super::credentials::Credentials;
 use crate::limits::{USER_NAME_BYTES_MAX, USER_SHARDS_COUNT};
+use crate::settings::Role;
 
 /// The user whom sessions without a log-in count for.
 pub const ANONYMOUS: &[u8] = b"anonymous";
@@ -58,15 +59,6 @@ impl fmt::Debug for UserName {
     }
 }
 
-/// What a user may do on the admin channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Sees what concerns the user itself.
-    User,
-    /// Everything.
-    Admin,
-}
-
 /// A way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Door {
@@ -90,6 +82,8 @@ impl Doors {
     pub const PROXY: Self = Self { proxy: true, admin: false };
     /// The admin channel only.
     pub const ADMIN: Self = Self { proxy: false, admin: true };
+    /// Neither.
+    pub const NONE: Self = Self { proxy: false, admin: false };
     /// Both.
     pub const BOTH: Self = Self { proxy: true, admin: true };
 
@@ -102,10 +96,13 @@ impl Doors {
         }
     }
 
-    /// Whether everything that `other` opens is open here too.
+    /// What is open to a new user of whom nobody says it.
     #[must_use]
-    pub fn cover(self, other: Self) -> bool {
-        self.proxy >= other.proxy && self.admin >= other.admin
+    pub fn usual(role: Role) -> Self {
+        match role {
+            Role::User => Self::PROXY,
+            Role::Observer | Role::Operator | Role::Admin => Self::BOTH,
+        }
     }
 }
 
@@ -125,7 +122,7 @@ pub struct User {
     pub(super) role: Role,
     pub(super) doors: Doors,
     pub(super) origin: Origin,
-    pub(super) generation: u64,
+    pub(super) generations: Generations,
     /// `None`: nobody can log in as this user.
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) live: Arc<UserLive>,
@@ -174,11 +171,42 @@ impl User {
         self.name.as_octets() == ANONYMOUS
     }
 
-    /// False once the user was removed, got another password or lost a right that this record had: sessions
-    /// that began with this record then end. Checked on entering relay, and when workers are told to.
+    /// False once the user was removed, got another password or lost this door: what came in by it with this
+    /// record then ends. Checked for sessions on entering relay, and when workers are told to; for associations
+    /// of the admin channel when somebody was changed.
     #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.generation >= self.live.generation()
+    pub fn is_current(&self, door: Door) -> bool {
+        self.generations.of(door) >= self.live.generation(door)
+    }
+
+    /// The doors by which something came in that ends when this record becomes `next`.
+    pub(super) fn ended_by(&self, next: &Self) -> Doors {
+        let same = |one: &Arc<Credentials>, other: &Arc<Credentials>| Arc::ptr_eq(one, other);
+        match (&self.credentials, &next.credentials) {
+            (Some(one), Some(other)) if same(one, other) => Doors {
+                proxy: self.doors.proxy && !next.doors.proxy,
+                admin: self.doors.admin && !next.doors.admin,
+            },
+            (None | Some(_), None | Some(_)) => Doors::BOTH,
+        }
+    }
+
+    /// This record's successor: `next`, with the generations that end what has to end.
+    pub(super) fn becoming(&self, next: Self) -> Self {
+        Self { generations: self.generations.after(self.ended_by(&next)), ..next }
+    }
+
+    /// The same record once more, to change something in it.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            role: self.role,
+            doors: self.doors,
+            origin: self.origin,
+            generations: self.generations,
+            credentials: self.credentials.clone(),
+            live: Arc::clone(&self.live),
+        }
     }
 
     /// What proves the daemon to a client whose SCRAM proof was accepted (RFC 5802 §3); fast after that.
@@ -190,6 +218,27 @@ impl User {
     }
 }
 
+/// How often what came in by each door had to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Generations {
+    pub(super) proxy: u64,
+    pub(super) admin: u64,
+}
+
+impl Generations {
+    fn of(self, door: Door) -> u64 {
+        match door {
+            Door::Proxy => self.proxy,
+            Door::Admin => self.admin,
+        }
+    }
+
+    /// One more for each of `ended`.
+    pub(super) fn after(self, ended: Doors) -> Self {
+        Self { proxy: self.proxy + u64::from(ended.proxy), admin: self.admin + u64::from(ended.admin) }
+    }
+}
+
 /// What moves while sessions run: one for each user, for as long as the user exists.
 #[derive(Debug, Default)]
 pub struct UserLive {
@@ -197,7 +246,8 @@ pub struct UserLive {
     sessions_total: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
-    generation: AtomicU64,
+    generation_proxy: AtomicU64,
+    generation_admin: AtomicU64,
 }
 
 impl UserLive {
@@ -250,15 +300,23 @@ impl UserLive {
         self.bytes_down.load(Ordering::Relaxed)
     }
 
-    /// Grows with every change that ends sessions.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Grows with every change that ends what came in by that door.
+    fn generation(&self, door: Door) -> u64 {
+        match door {
+            Door::Proxy => self.generation_proxy.load(Ordering::Acquire),
+            Door::Admin => self.generation_admin.load(Ordering::Acquire),
+        }
     }
 
-    /// Makes every record before `generation` outdated.
-    pub(super) fn outdate_before(&self, generation: u64) {
-        self.generation.fetch_max(generation, Ordering::AcqRel);
+    /// The least that a current record has.
+    pub(super) fn generations(&self) -> Generations {
+        Generations { proxy: self.generation(Door::Proxy), admin: self.generation(Door::Admin) }
+    }
+
+    /// Makes every record before these outdated.
+    pub(super) fn outdate_before(&self, generations: Generations) {
+        self.generation_proxy.fetch_max(generations.proxy, Ordering::AcqRel);
+        self.generation_admin.fetch_max(generations.admin, Ordering::AcqRel);
     }
 }
 
@@ -294,7 +352,7 @@ impl Directory {
             role: Role::User,
             doors: Doors::PROXY,
             origin: Origin::Configured,
-            generation: 0,
+            generations: Generations::default(),
             credentials: None,
             live: Arc::default(),
         });
@@ -316,6 +374,13 @@ impl Directory {
         }
         let shard = self.shards.get(self.place(name))?;
         shard.load().get(name).map(Arc::clone)
+    }
+
+    /// The present record of the very user whose record this is; `None` once that one was removed, although
+    /// there may be another of the same name.
+    #[must_use]
+    pub fn present(&self, user: &User) -> Option<Arc<User>> {
+        self.find(user.name.as_octets()).filter(|present| Arc::ptr_eq(&present.live, &user.live))
     }
 
     /// The user whom sessions without a log-in count for.
@@ -419,7 +484,7 @@ mod tests {
             role,
             doors,
             origin: Origin::Runtime,
-            generation: 0,
+            generations: Generations::default(),
             credentials: None,
             live: Arc::default(),
         };
@@ -436,14 +501,10 @@ mod tests {
     }
 
     #[test]
-    fn doors_cover_what_they_open() {
-        for (doors, other, covers) in [
-            (Doors::BOTH, Doors::PROXY, true),
-            (Doors::PROXY, Doors::PROXY, true),
-            (Doors::PROXY, Doors::ADMIN, false),
-            (Doors::ADMIN, Doors::BOTH, false),
-        ] {
-            assert_eq!(doors.cover(other), covers, "{doors:?} {other:?}");
+    fn whoever_has_a_role_has_both_doors_unless_somebody_says_otherwise() {
+        assert_eq!(Doors::usual(Role::User), Doors::PROXY);
+        for role in [Role::Observer, Role::Operator, Role::Admin] {
+            assert_eq!(Doors::usual(role), Doors::BOTH);
         }
     }
 
@@ -511,11 +572,14 @@ mod tests {
     fn a_record_is_current_until_its_generation_is_outdated() {
         let (_, old) = user("bob", Role::User, Doors::PROXY);
         let old = old.unwrap();
-        assert!(old.is_current());
-        let new = User { generation: 1, live: Arc::clone(&old.live), name: name("bob"), ..anyone() };
-        assert!(new.is_current() && old.is_current(), "between showing it and outdating the old one");
-        new.live.outdate_before(1);
-        assert!(new.is_current() && !old.is_current());
+        assert!(old.is_current(Door::Proxy));
+        let generations = old.generations.after(Doors::PROXY);
+        let new = User { generations, live: Arc::clone(&old.live), name: name("bob"), ..anyone() };
+        let current =
+            || [&*old, &new].map(|user| [Door::Proxy, Door::Admin].map(|door| user.is_current(door)));
+        assert_eq!(current(), [[true, true], [true, true]], "between showing it and outdating the old one");
+        new.live.outdate_before(generations);
+        assert_eq!(current(), [[false, true], [true, true]]);
     }
 
     fn anyone() -> User {

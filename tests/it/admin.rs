@@ -250,6 +250,32 @@ fn an_administrator_who_left_the_configuration_is_out_with_the_reload() {
 }
 
 #[test]
+fn other_roles_are_shown_as_users_and_version_1_is_not_for_them() {
+    let builder = Daemon::with(&["--admin", "root:secret"]);
+    let path = builder.file("users", "eve:pw:observer\notto:pw:admin\nzoe:pw\n");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut daemon = builder.arg("--users-file").arg(&path).arg("--socks-addr=127.0.0.1").start();
+    let mut admin = AdminClient::log_in(&daemon, ADMIN, SECRET);
+    let anonymous = b"\x09anonymous\x00".as_slice();
+    let list = |otto: u8| {
+        [b"\x00\x00\x05", anonymous, b"\x03eve\x00\x04otto", &[otto], b"\x04root\x01\x03zoe\x00"].concat()
+    };
+    assert_eq!(admin.ask(b"\x00\x00"), list(1));
+    let mut eve = AdminClient::connect(&daemon);
+    eve.send(&login(b"eve", b"pw"));
+    assert_eq!(eve.receive(), [0x01, 0x01], "not even with the right password");
+    // Who is not an administrator any more is out, and has what was asked before.
+    let mut otto = AdminClient::log_in(&daemon, b"otto", b"pw");
+    let origin = Origin::echo(V4);
+    let mut proxied = relay_of(&daemon, b"otto", b"pw", &origin);
+    std::fs::write(&path, "eve:pw:observer\notto:pw:operator\nzoe:pw\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    assert_eq!(otto.expect_close(), CloseReason::PeerClosed);
+    assert_eq!(admin.ask(b"\x00\x00"), list(0));
+    proxied.assert_echo(b"its sessions go on");
+}
+
+#[test]
 fn the_first_administrator_is_made_where_there_is_none_and_kept() {
     let daemon = Daemon::start(&[]);
     let line = daemon.stderr().wait_for("initial-admin");

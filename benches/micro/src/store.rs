@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use socks5d::settings::UserSpec;
+use socks5d::settings::{Role, UserSpec};
 use socks5d::store::{Check, Store, StoreOptions, Verdict};
 
 use crate::{Work, repeated};
@@ -17,7 +17,13 @@ const PASSWORD: &[u8] = b"correct horse 42";
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
 pub(crate) fn password_check_warm() -> Work {
-    let spec = |name: Vec<u8>| UserSpec { name, password: PASSWORD.to_vec(), proxy: true, admin: false };
+    let spec = |name: Vec<u8>| UserSpec {
+        name,
+        password: PASSWORD.to_vec(),
+        proxy: true,
+        admin: false,
+        role: Role::User,
+    };
     let mut users: Vec<UserSpec> =
         (0..OTHERS_COUNT).map(|place| spec(format!("user-{place}").into_bytes())).collect();
     users.push(spec(NAME.to_vec()));

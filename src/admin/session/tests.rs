@@ -7,13 +7,13 @@ use pipo_protocol::v1::{ModificationStatus, NumberQuery};
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::UserSpec;
+use crate::settings::{Role, UserSpec};
 use crate::store::{Check, Door, Store, StoreOptions, Verdict};
 
 /// A record of the store, which alone makes them, of a user who has that door.
 fn user(name: &str, door: Door) -> Arc<User> {
     let (proxy, admin) = (door == Door::Proxy, door == Door::Admin);
-    let spec = UserSpec { name: name.into(), password: b"p".to_vec(), proxy, admin };
+    let spec = UserSpec { name: name.into(), password: b"p".to_vec(), proxy, admin, role: Role::Admin };
     let store = Store::start(vec![spec], StoreOptions::default()).unwrap();
     let (sender, receiver) = sync_channel(1);
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
