@@ -72,8 +72,8 @@ impl UserDelta {
 /// Records that nobody sees yet.
 #[derive(Debug, Default)]
 pub(super) struct Drafted {
-    /// Before and after.
-    staged: BTreeMap<UserName, (Option<Arc<User>>, Option<Arc<User>>)>,
+    /// By name: several changes of one user come to one.
+    staged: BTreeMap<UserName, UserDelta>,
     /// What ends with them.
     outdated: Vec<(Arc<UserLive>, Generations)>,
 }
@@ -86,7 +86,8 @@ impl Drafted {
             let generations = same.map_or(present.generations.after(Doors::BOTH), |after| after.generations);
             self.outdated.push((Arc::clone(&present.live), generations));
         }
-        self.staged.entry(name).or_insert((present, None)).1 = after;
+        let delta = UserDelta { name: name.clone(), before: present, after: None };
+        self.staged.entry(name).or_insert(delta).after = after;
     }
 
     /// Puts the record of before in the place of the present one. What has ended since stays ended.
@@ -104,14 +105,13 @@ impl Drafted {
 
     /// What the directory is to make visible.
     pub(super) fn changes(&self) -> Vec<Change> {
-        self.staged.iter().map(|(name, (_, after))| (name.clone(), after.clone())).collect()
+        self.staged.values().map(|delta| (delta.name.clone(), delta.after.clone())).collect()
     }
 
     /// Outdates the records of before: to be called once the others are visible.
     pub(super) fn outdate(self) -> Vec<UserDelta> {
         self.outdated.into_iter().for_each(|(live, generations)| live.outdate_before(generations));
-        let delta = |(name, (before, after))| UserDelta { name, before, after };
-        self.staged.into_iter().map(delta).collect()
+        self.staged.into_values().collect()
     }
 }
 
@@ -195,7 +195,7 @@ impl<'a> Draft<'a> {
     /// The user as it would be.
     fn find(&self, name: &UserName) -> Option<Arc<User>> {
         match self.drafted.staged.get(name) {
-            Some((_, after)) => after.clone(),
+            Some(delta) => delta.after.clone(),
             None => self.gate.directory().find(name.as_octets()),
         }
     }
