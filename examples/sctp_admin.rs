@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
-use socks5d::sys::sctp::Sctp;
+use socks5d::sys::sctp::{Arrived, Sctp};
 
 /// IPPROTO_SCTP (RFC 9260).
 const SCTP: i32 = 132;
@@ -169,13 +169,13 @@ fn over_another_path(address: SocketAddr, command: &str) -> Result<(), Box<dyn E
 }
 
 fn ask(poll: &mut Poll, socket: &Sctp, request: &[u8], reply: &[u8]) -> Result<(), Box<dyn Error>> {
-    socket.send(request)?;
+    socket.send(0, request)?;
     let end = Instant::now() + LIMIT;
     let mut buffer = [0; 64];
     loop {
         match socket.receive(&mut buffer) {
-            Ok(count) if buffer.get(..count) == Some(reply) => return Ok(()),
-            Ok(count) => return Err(format!("{:02x?}", buffer.get(..count)).into()),
+            Ok(Arrived::Message(count)) if buffer.get(..count) == Some(reply) => return Ok(()),
+            Ok(arrived) => return Err(format!("{arrived:?}: {buffer:02x?}").into()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {

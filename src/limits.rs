@@ -377,6 +377,24 @@ const _: () = assert!(ADMIN_MESSAGE_BYTES_MAX >= pipo_protocol::limits::V1_REPLY
 /// Requests of one admin association that are answered before the others have their turn.
 pub const ADMIN_REQUESTS_PER_TURN: usize = 64;
 
+/// Rows of a list that are made before the others have their turn: a few records.
+pub const ADMIN_ROWS_PER_PULL: usize = 512;
+
+/// Events that a follower looks at before the others have their turn: few of them may be for it.
+pub const ADMIN_EVENTS_PER_PULL: usize = 512;
+
+/// Events of one feed that are kept for those who follow slowly, or ask for what they missed.
+pub const ADMIN_EVENTS_MAX: usize = 8192;
+
+/// The same in bytes: lines of the longest kind take this before there are so many of them.
+pub const ADMIN_EVENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Lists of users that the store has sorted and that are not sent yet: each holds a pointer for every user.
+pub const ADMIN_USER_LISTS_MAX: usize = 16;
+
+/// How long the daemon, at its end, waits for admin associations to take their good-bye.
+pub const ADMIN_GOODBYE_MAX: Duration = Duration::from_millis(500);
+
 /// Datagrams that one UDP socket takes in before the rest of the control loop has its turn.
 pub const ADMIN_DATAGRAMS_PER_TURN: usize = 256;
 

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use pipo_protocol::v2::messages::{Notice, NoticeKind, ServerState};
+
 use super::core::{self, Core, decide, sessions_max, snapshot, without_users};
+use super::events::{self, unix_ms};
 use super::initial;
 use super::notes::{Note, Notes};
 use super::server::{self, Server};
@@ -80,6 +83,8 @@ enum Phase {
     /// Until then sessions may end by themselves.
     DrainingUntil(Instant),
     Stopping,
+    /// The workers have ended; until then associations may take their good-bye.
+    Parting(Instant),
 }
 
 impl Daemon {
@@ -136,6 +141,13 @@ impl Daemon {
             notes,
             idle_timeout_kept,
             unpublished: false,
+            events: events::Events::default(),
+            revision: 0,
+            state: ServerState::Running,
+            started: Instant::now(),
+            started_unix_ms: unix_ms(),
+            admin_addresses: admin.addresses(),
+            shutdown_asked: None,
         };
         let daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving };
         daemon.say_hello();
@@ -149,7 +161,7 @@ impl Daemon {
         loop {
             let wake_at = match self.phase {
                 Phase::Serving => system_at,
-                Phase::DrainingUntil(at) => at,
+                Phase::DrainingUntil(at) | Phase::Parting(at) => at,
                 Phase::Stopping => Instant::now() + SYSTEM_INTERVAL,
             };
             let now = Instant::now();
@@ -176,11 +188,16 @@ impl Daemon {
                 self.core.look_at_system();
             }
             self.admin.turn(&mut self.core, self.poll.registry(), now);
+            if let Some(timeout) = self.core.shutdown_asked.take()
+                && self.phase == Phase::Serving
+            {
+                self.drain(timeout);
+            }
             if self.core.plane.ended_count() > 0 && self.phase == Phase::Serving {
                 log::error!("a worker has ended by itself: the daemon cannot go on");
                 self.stop("a worker has ended");
             }
-            if self.core.plane.has_ended() {
+            if self.has_finished(now) {
                 return Ok(self.finish());
             }
         }
@@ -191,35 +208,47 @@ impl Daemon {
         match note {
             Note::UsersReplaced(replaced) => {
                 self.core.users_replaced(replaced);
-                self.admin.close_former_users(&self.core);
+                self.admin.follow_users(&self.core, now);
             }
-            Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, now),
-            Note::UserChanged(peer, change) => {
+            Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, &self.core, now),
+            Note::UserChanged(asker, change) => {
                 // The workers first: once the reply is there, the change holds.
-                if change.is_made() {
+                if change.result.is_ok() {
                     self.core.users_changed();
+                    self.core.changed(&asker, change.deed.command(), &change.name.to_string());
                 }
-                self.admin.user_changed(peer, &change, &self.core, now);
+                self.admin.user_changed(&asker, &change, &self.core, now);
             }
+            Note::Answered(asker, answer) => self.admin.answer(&asker, answer, now),
+            Note::News(peer) => self.admin.enqueue(peer),
         }
     }
 
     fn hear(&mut self, signal: Signal) {
         match (signal, self.phase) {
             (Signal::Reload, Phase::Serving) => self.core.reload(),
-            (Signal::Reload, Phase::DrainingUntil(_) | Phase::Stopping) => {
+            (Signal::Reload, Phase::DrainingUntil(_) | Phase::Stopping | Phase::Parting(_)) => {
                 log::warn!("not reloading: the daemon is stopping");
             }
-            (Signal::Stop, Phase::Serving) => {
-                let timeout = self.core.resolved.settings.drain_timeout;
-                let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
-                log::info!("draining: sessions={sessions} timeout={timeout:?}");
-                self.phase = Phase::DrainingUntil(Instant::now() + timeout);
-                self.core.plane.tell(|| Message::Drain);
-                self.core.plane.stop_listening();
+            (Signal::Stop, Phase::Serving) => self.drain(self.core.resolved.settings.drain_timeout),
+            (Signal::Stop, Phase::DrainingUntil(_) | Phase::Stopping | Phase::Parting(_)) => {
+                self.stop("a second signal came");
             }
-            (Signal::Stop, Phase::DrainingUntil(_) | Phase::Stopping) => self.stop("a second signal came"),
         }
+    }
+
+    /// Lets sessions end by themselves for that long, then the daemon.
+    fn drain(&mut self, timeout: Duration) {
+        let now = Instant::now();
+        let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
+        log::info!("draining: sessions={sessions} timeout={timeout:?}");
+        self.phase = Phase::DrainingUntil(now + timeout);
+        self.core.state = ServerState::ShuttingDown;
+        let left_ms = u32::try_from(timeout.as_millis()).ok();
+        let said = Notice { kind: NoticeKind::ShuttingDown, sentence: None, left_ms, revision: None };
+        self.admin.notify(&said, &self.core, now);
+        self.core.plane.tell(|| Message::Drain);
+        self.core.plane.stop_listening();
     }
 
     fn stop(&mut self, because: &str) {
@@ -227,6 +256,21 @@ impl Daemon {
         log::info!("closing what is left: sessions={sessions} because=\"{because}\"");
         self.phase = Phase::Stopping;
         self.core.plane.tell(|| Message::Stop);
+    }
+
+    /// Whether everybody has ended: the workers first, then the associations, who are told.
+    fn has_finished(&mut self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Parting(until) => self.admin.is_empty() || now >= until,
+            Phase::Serving | Phase::DrainingUntil(_) | Phase::Stopping => {
+                if self.core.plane.has_ended() {
+                    self.phase = Phase::Parting(now + limits::ADMIN_GOODBYE_MAX);
+                    self.admin.part_all(&mut self.core, now);
+                    return self.admin.is_empty();
+                }
+                false
+            }
+        }
     }
 
     fn finish(mut self) -> Ended {

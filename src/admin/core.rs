@@ -4,8 +4,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pipo_protocol::Name;
+use pipo_protocol::v2::events::{ChangeEvent, Happening};
+use pipo_protocol::v2::messages::ServerState;
+use pipo_protocol::v2::{Command, Text};
+
+use super::answer::Asker;
+use super::events::{Events, Feed};
 use super::notes::{Note, Notes};
 use super::system::System;
 use crate::limits;
@@ -37,6 +44,17 @@ pub(super) struct Core {
     pub(super) idle_timeout_kept: Duration,
     /// Workers have not been told yet what they have to know.
     pub(super) unpublished: bool,
+    /// What happened, in one sequence.
+    pub(super) events: Events,
+    /// Grows with every change of settings or users.
+    pub(super) revision: u64,
+    pub(super) state: ServerState,
+    pub(super) started: Instant,
+    pub(super) started_unix_ms: u64,
+    /// Where the admin channel is reached.
+    pub(super) admin_addresses: Vec<SocketAddr>,
+    /// Somebody asked for the end of the daemon, after sessions had this long.
+    pub(super) shutdown_asked: Option<Duration>,
 }
 
 /// Why settings were not taken up; nothing has changed.
@@ -74,6 +92,7 @@ impl Core {
         self.store.replace_configured(self.resolved.settings.users.clone(), move |replaced| {
             notes.leave(Note::UsersReplaced(replaced));
         });
+        self.revision += 1;
         log::info!("reloaded: changed=[{}]", live.join(" "));
         if !restart.is_empty() {
             log::warn!("these take a restart to change: [{}]", restart.join(" "));
@@ -96,6 +115,27 @@ impl Core {
         self.resolved = resolved;
         self.unpublished = true;
         Ok(())
+    }
+
+    /// Notes that somebody changed something: a new revision, an event, a line in the log.
+    pub(super) fn changed(&mut self, asker: &Asker, command: Command, subject: &str) {
+        self.revision += 1;
+        let (user, source, revision) = (asker.user.name(), asker.source, self.revision);
+        let row = command.row();
+        let (noun, verb) = row.map_or(("", ""), |row| (row.noun, row.verb));
+        log::info!(
+            "changed: user={user} source={source} command=\"{noun} {verb}\" subject={} revision={revision}",
+            subject.escape_debug()
+        );
+        let Ok(name) = Name::new(user.as_octets()) else { return };
+        let change = ChangeEvent {
+            user: name,
+            source,
+            command: command.code(),
+            subject: Some(Text::cut(subject)),
+            revision: Some(revision),
+        };
+        self.events.publish(Feed::Events, Happening::Change(change));
     }
 
     /// The store's answer to a reload: who is not who they were has to log in again.

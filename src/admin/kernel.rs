@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use super::peer::{Received, Sent};
 use crate::limits;
-use crate::sys::sctp::Sctp;
+use crate::sys::sctp::{Arrived, Sctp};
 
 /// A listening endpoint: the addresses of one family.
 #[derive(Debug)]
@@ -94,8 +94,9 @@ impl Association {
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         while self.readable {
             match self.socket.receive(buffer) {
-                Ok(0) => return Received::End,
-                Ok(count) => return Received::Bytes(count),
+                Ok(Arrived::End) => return Received::End,
+                Ok(Arrived::Piece(count)) => return Received::Piece(count),
+                Ok(Arrived::Message(count)) => return Received::Message(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 // ECONNRESET and ECONNABORTED are ordinary ends here.
@@ -105,10 +106,20 @@ impl Association {
         Received::Nothing
     }
 
+    /// Streams that it may send on.
+    pub(super) fn streams(&self) -> u16 {
+        self.socket.streams().unwrap_or(1)
+    }
+
+    /// Bytes that were sent and are not acknowledged, roughly.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.socket.queued_bytes().unwrap_or(0)
+    }
+
     /// Sends one message.
-    pub(super) fn send(&mut self, message: &[u8]) -> Sent {
+    pub(super) fn send(&mut self, stream: u16, message: &[u8]) -> Sent {
         while self.writable {
-            match self.socket.send(message) {
+            match self.socket.send(stream, message) {
                 Ok(()) => return Sent::Done,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,

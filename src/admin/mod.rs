@@ -18,8 +18,19 @@ mod peer;
 pub mod server;
 mod session;
 mod udp;
-// One match over the commands, and a file for each noun.
+// Version 2: how it is answered, what its channels deliver, and what happened.
+mod answer;
+mod channels;
+mod events;
+mod follow;
+mod rows;
+// One match over the commands of each version, and a file for each noun.
 mod dispatch;
+mod happenings;
 mod metrics;
+mod server_info;
+mod session_filter;
 mod settings;
+mod shutdown;
+mod statistics;
 mod users;

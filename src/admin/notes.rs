@@ -1,4 +1,4 @@
-//! What other threads leave for the control loop: verdicts on log-ins, and what became of changes of users.
+//! What other threads leave for the control loop: verdicts on log-ins, answers, and what became of changes.
 
 use std::io;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
 
+use super::answer::{Answer, Asker};
 use super::users::Change;
 use crate::store::{Replaced, UserError, Verdict};
 
@@ -13,15 +14,20 @@ use crate::store::{Replaced, UserError, Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PeerKey(pub(super) u64);
 
-/// What was left. There is at most one for each association and each reload.
+/// What was left. There is at most one for each reload, log-in and request that waits, and those are bounded.
 #[derive(Debug)]
 pub(super) enum Note {
     /// What became of the users of a configuration that was read again.
     UsersReplaced(Result<Replaced, UserError>),
     /// What became of a log-in.
     Verdict(PeerKey, Verdict),
-    /// What became of a change of users that this association asked for.
-    UserChanged(PeerKey, Change),
+    /// What became of a change of users.
+    UserChanged(Asker, Change),
+    /// The answer to a request of version 2.
+    Answered(Asker, Answer),
+    /// A channel of this association has something new to send.
+    #[allow(dead_code, reason = "left by those who collect rows from workers")]
+    News(PeerKey),
 }
 
 /// Leaves notes, from any thread.

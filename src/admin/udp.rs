@@ -124,8 +124,8 @@ impl Carrier {
     }
 
     /// Sends one message of an association.
-    pub(super) fn send(&mut self, id: AssociationId, message: &[u8], now: Instant) -> Sent {
-        match self.endpoint.send(id, 0, message, now) {
+    pub(super) fn send(&mut self, id: AssociationId, stream: u16, message: &[u8], now: Instant) -> Sent {
+        match self.endpoint.send(id, stream, message, now) {
             Ok(()) => Sent::Done,
             Err(SendError::WouldBlock) => Sent::Blocked,
             Err(SendError::Unknown | SendError::NotOpen) => Sent::Gone,

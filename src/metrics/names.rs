@@ -225,6 +225,7 @@ metrics! {
         AdminRequests, "admin_requests", Count, "Requests of the admin channel.";
         AdminUnknownRequests, "admin_unknown_requests", Count in AdminBadRequests "unknown", "Requests of an unknown type or command.";
         AdminInvalidRequests, "admin_invalid_requests", Count in AdminBadRequests "invalid", "Requests with an argument that is not allowed.";
+        AdminRecordsMalformed, "admin_records_malformed", Count in AdminEnded "malformed", "Admin associations of version 2 that ended for octets that are no record.";
         AdminStalled, "admin_stalled", Count in AdminEnded "stalled", "Admin associations aborted for taking no reply.";
         AdminUserGone, "admin_user_gone", Count in AdminEnded "user_gone", "Admin associations closed because their user was changed or removed.";
         AdminDatagramsDropped, "admin_datagrams_dropped", Count, "Datagrams to the admin channel that were dropped as malformed, unwanted or over a rate.";

@@ -92,6 +92,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Messages that wait.
+    pub(super) fn count(&self) -> usize {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Takes all messages.
     pub(super) fn take(&self, into: &mut VecDeque<Message>) {
         if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {

@@ -109,6 +109,18 @@ impl Plane {
         &self.shared.listeners
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers_count(&self) -> usize {
+        self.shared.inboxes.len()
+    }
+
+    /// Messages that wait for the worker at that place.
+    #[must_use]
+    pub fn inbox_count(&self, place: usize) -> usize {
+        self.shared.inboxes.get(place).map_or(0, |inbox| inbox.count())
+    }
+
     /// The places that sessions take.
     #[must_use]
     pub fn admission(&self) -> &Admission {

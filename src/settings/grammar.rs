@@ -49,6 +49,10 @@ pub(super) trait Grammar<T>: Sync {
     fn placeholder(&self) -> &'static str;
     /// What may be written, as a phrase that ends a sentence.
     fn allowed(&self) -> String;
+    /// The words that it may be, where it is one of some words.
+    fn words(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
     /// The value of `text`, or `None` where it has none.
     fn read(&self, text: &OsStr) -> Option<T>;
     /// The text of `value`; reading it gives the value again.
@@ -379,6 +383,9 @@ impl<T: Copy + PartialEq + Sync> Grammar<T> for Choice<T> {
             }
             [] => String::new(),
         }
+    }
+    fn words(&self) -> Vec<&'static str> {
+        self.words.iter().map(|(word, _)| *word).collect()
     }
     fn read(&self, text: &OsStr) -> Option<T> {
         self.words.iter().find(|(word, _)| text == *word).map(|(_, value)| *value)

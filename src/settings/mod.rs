@@ -20,7 +20,7 @@ pub use error::SettingsError;
 pub use grammar::Rejected;
 pub use layers::{Layer, Source};
 pub use resolve::{Overridden, Reloaded, Resolved, Sources};
-pub use table::{BadValue, Row, row, rows, set, show};
+pub use table::{BadValue, Row, row, rows, set, show, value_row};
 
 #[cfg(test)]
 mod tests;

@@ -664,6 +664,12 @@ pub fn row(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.name == name)
 }
 
+/// The row of that name, if it is one that has a value.
+pub fn value_row(name: &str) -> Result<&'static Row, BadValue> {
+    let row = row(name).ok_or_else(|| unknown(name))?;
+    row.field().map(|_| row)
+}
+
 /// Gives the setting `name` the value that `text` says. Lists are separated by commas. Checks the value only:
 /// whether the setting is live is for those who ask at run time, see [`super::Resolved::change`].
 pub fn set(settings: &mut Settings, name: &str, text: &str) -> Result<(), BadValue> {
@@ -747,6 +753,12 @@ impl Row {
             Binding::File(_) => "the path of a file that can be read".to_owned(),
             Binding::Alias { .. } => ALIAS.allowed(),
         }
+    }
+
+    /// The words that its value may be, where it is one of some words.
+    #[must_use]
+    pub fn words(&self) -> Vec<&'static str> {
+        self.field().map_or_else(|_| Vec::new(), Field::words)
     }
 
     /// What holds when nobody says anything; `None` where that is nothing.
@@ -844,6 +856,7 @@ pub(super) trait Field: Sync {
     fn shape(&self) -> Shape;
     fn placeholder(&self) -> &'static str;
     fn allowed(&self) -> String;
+    fn words(&self) -> Vec<&'static str>;
     fn set(&self, settings: &mut Settings, text: &OsStr) -> Result<(), Rejected>;
     fn show(&self, settings: &Settings) -> String;
     fn reset(&self, settings: &mut Settings);
@@ -873,6 +886,9 @@ impl<T: Clone + PartialEq, G: Grammar<T>> Field for Typed<T, G> {
     }
     fn allowed(&self) -> String {
         self.grammar.allowed()
+    }
+    fn words(&self) -> Vec<&'static str> {
+        self.grammar.words()
     }
     fn set(&self, settings: &mut Settings, text: &OsStr) -> Result<(), Rejected> {
         *(self.write)(settings) = self.grammar.parse(text)?;

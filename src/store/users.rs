@@ -407,6 +407,26 @@ impl Directory {
         self.users_count.load(Ordering::Relaxed) + 1
     }
 
+    /// How many users `is_counted`, `anonymous` included.
+    #[must_use]
+    pub fn count_where(&self, is_counted: impl Fn(&User) -> bool) -> usize {
+        let of_shard = |shard: &ArcSwap<Shard>| shard.load().values().filter(|user| is_counted(user)).count();
+        self.shards.iter().map(of_shard).sum::<usize>() + usize::from(is_counted(&self.anonymous))
+    }
+
+    /// The first `count_max` users by name whose names start with `prefix`. For the store's thread: see
+    /// [`Directory::list`].
+    pub(super) fn list_some(&self, prefix: &[u8], count_max: usize) -> Vec<Arc<User>> {
+        let is_wanted = |user: &&Arc<User>| user.name.as_octets().starts_with(prefix);
+        let mut users: Vec<_> = Some(&self.anonymous).into_iter().filter(is_wanted).map(Arc::clone).collect();
+        for shard in &self.shards {
+            users.extend(shard.load().values().filter(is_wanted).map(Arc::clone));
+        }
+        users.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        users.truncate(count_max);
+        users
+    }
+
     /// All users by name, `anonymous` included. Takes milliseconds for 100,000: not for workers.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<User>> {

@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "socket options that neither socket2 nor rustix has")]
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -21,10 +21,31 @@ const SCTP_ASSOCINFO: libc::c_int = 1;
 const SCTP_INITMSG: libc::c_int = 2;
 const SCTP_NODELAY: libc::c_int = 3;
 const SCTP_PEER_ADDR_PARAMS: libc::c_int = 9;
+const SCTP_STATUS: libc::c_int = 14;
 const SCTP_SOCKOPT_BINDX_ADD: libc::c_int = 100;
+
+/// Type of the control message that says on which stream to send: `struct sctp_sndinfo`.
+const SCTP_SNDINFO: libc::c_int = 2;
+/// Its octets: stream (u16), flags (u16), PPID, context and association (u32 each).
+const SNDINFO_BYTES: usize = 16;
+
+/// What of a socket's memory is in use (linux/sock_diag.h): u32 each, the sixth what waits to be sent.
+const SO_MEMINFO: libc::c_int = 55;
+const SK_MEMINFO_WMEM_QUEUED: usize = 5;
 
 /// `spp_flags`: send heartbeats.
 const SPP_HB_ENABLE: u32 = 1;
+
+/// What a receive came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// This many bytes of a message that goes on.
+    Piece(usize),
+    /// This many bytes, which end a message.
+    Message(usize),
+    /// The association has ended.
+    End,
+}
 
 /// A listening socket, or one association of it.
 #[derive(Debug)]
@@ -88,20 +109,62 @@ impl Sctp {
         local_address(&self.socket)
     }
 
-    /// Takes bytes that have arrived, of one message at most. 0: the association has ended.
+    /// Takes bytes that have arrived, of one message at most.
     ///
     /// # Errors
     /// What the kernel says; `WouldBlock`: nothing is there.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.socket).read(buffer)
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut message = empty_message(&mut part);
+        // SAFETY: the descriptor is open while `self` is borrowed, and `part` is that of `buffer`, to which
+        // nobody else has access.
+        let count = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(match count {
+            0 => Arrived::End,
+            count if message.msg_flags & libc::MSG_EOR == 0 => Arrived::Piece(count),
+            count => Arrived::Message(count),
+        })
     }
 
-    /// Sends one message on stream 0, whole or not at all.
+    /// Sends one message on a stream, whole or not at all.
     ///
     /// # Errors
-    /// What the kernel says; `WouldBlock`: there is no room.
-    pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        (&self.socket).write(message).map(drop)
+    /// What the kernel says; `WouldBlock`: there is no room; `InvalidInput`: no such stream.
+    pub fn send(&self, stream: u16, message: &[u8]) -> io::Result<()> {
+        // The kernel only reads what it is given to send (sendmsg(2)).
+        let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+        let mut control = stream_information(stream);
+        let mut header = empty_message(&mut part);
+        header.msg_control = (&raw mut control).cast();
+        header.msg_controllen = size_of::<Control>();
+        // SAFETY: the descriptor is open while `self` is borrowed; `part` and `control` outlive the call.
+        let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// How many streams may be sent on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn streams(&self) -> io::Result<u16> {
+        // `struct sctp_status`: association, state, window (4 octets each), unacknowledged, pending, incoming and
+        // outgoing streams (2 each), and what does not concern us.
+        let mut value = [0; 256];
+        get_option(&self.socket, libc::IPPROTO_SCTP, SCTP_STATUS, &mut value)?;
+        let [.., high, low] = value.first_chunk::<20>().copied().unwrap_or([0; 20]);
+        Ok(u16::from_ne_bytes([high, low]))
+    }
+
+    /// Memory that the kernel holds for what was sent and is not acknowledged: somewhat more than its bytes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn queued_bytes(&self) -> io::Result<usize> {
+        let mut value = [0; 4 * (SK_MEMINFO_WMEM_QUEUED + 1)];
+        get_option(&self.socket, libc::SOL_SOCKET, SO_MEMINFO, &mut value)?;
+        let queued = value.last_chunk::<4>().copied().unwrap_or_default();
+        Ok(usize::try_from(u32::from_ne_bytes(queued)).unwrap_or(usize::MAX))
     }
 
     /// Closes in order: what was sent is delivered, then the association ends.
@@ -240,6 +303,45 @@ fn packed(address: SocketAddr) -> Vec<u8> {
     value
 }
 
+/// A control message with its octets, laid out as cmsg(3) wants it: they follow the head at once, since the head's
+/// size is a multiple of what they are aligned to.
+#[repr(C)]
+struct Control {
+    head: libc::cmsghdr,
+    octets: [u8; SNDINFO_BYTES],
+}
+
+/// Sends on that stream, in order, with the payload protocol identifier 0.
+fn stream_information(stream: u16) -> Control {
+    let mut octets = [0; SNDINFO_BYTES];
+    put(&mut octets, 0, &stream.to_ne_bytes());
+    let head = libc::cmsghdr {
+        cmsg_len: size_of::<Control>(),
+        cmsg_level: libc::IPPROTO_SCTP,
+        cmsg_type: SCTP_SNDINFO,
+    };
+    Control { head, octets }
+}
+
+/// A message of one part without address or control.
+fn empty_message(part: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: zero is a value of every field: numbers, and pointers that are null.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message
+}
+
+/// getsockopt(2). Less than `value` is no error.
+fn get_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &mut [u8]) -> io::Result<()> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open while `socket` is borrowed; pointer and length are those of `value`.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// setsockopt(2) at the level of SCTP.
 fn set_option(socket: &Socket, name: libc::c_int, value: &[u8]) -> io::Result<()> {
     let length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -268,6 +370,14 @@ mod tests {
         assert_eq!(value[132..138], [&1000_u32.to_ne_bytes()[..], &2_u16.to_ne_bytes()[..]].concat());
         assert_eq!(value[146..150], 1_u32.to_ne_bytes());
         assert_eq!(rto_information()[4..8], 300_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn a_stream_is_named_as_cmsg_lays_it_out() {
+        let control = stream_information(7);
+        assert_eq!(std::mem::offset_of!(Control, octets), size_of::<libc::cmsghdr>());
+        assert_eq!(size_of::<Control>(), control.head.cmsg_len);
+        assert_eq!(control.octets[..4], [7_u16.to_ne_bytes(), [0; 2]].concat());
     }
 
     /// Says the same on every kernel: either SCTP is there and listens, or it is not and says so.

@@ -30,6 +30,7 @@ mod log;
 mod signals;
 // The admin channel.
 mod admin;
+mod admin_v2;
 // Many sessions, and programs of others.
 mod browser;
 mod crowd;

@@ -49,8 +49,10 @@ impl Transcript {
         self.records.extend_from_slice(record.get(..room.min(record.len())).unwrap_or_default());
     }
 
-    /// AuthMessage: the records, then the joined nonce as the proof repeats it.
-    fn auth_message(&self, nonce: &[u8]) -> Vec<u8> {
+    /// AuthMessage: the records, then the joined nonce as the proof repeats it. For a server whose verifiers are
+    /// checked elsewhere than by [`ServerStarted::check`].
+    #[must_use]
+    pub fn auth_message(&self, nonce: &[u8]) -> Vec<u8> {
         [self.records.as_slice(), nonce].concat()
     }
 }

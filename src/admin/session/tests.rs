@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::settings::{Role, UserSpec};
-use crate::store::{Check, Door, Store, StoreOptions, Verdict};
+use crate::store::{Check, Door, RefusedBecause, Store, StoreOptions};
 
 /// A record of the store, which alone makes them, of a user who has that door.
 fn user(name: &str, door: Door) -> Arc<User> {
@@ -28,6 +28,14 @@ fn user(name: &str, door: Door) -> Arc<User> {
         },
         Check::Refused(because) => panic!("{because:?}"),
     }
+}
+
+fn accepted(user: Arc<User>) -> Input<'static> {
+    Input::Verdict(Verdict::Accepted(user), 0)
+}
+
+fn refused_input() -> Input<'static> {
+    Input::Verdict(Verdict::Refused(RefusedBecause::Credentials), 0)
 }
 
 struct Run {
@@ -53,11 +61,11 @@ impl Run {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.give(Input::Bytes(bytes))
+        self.give(Input::Message(bytes))
     }
 
     fn next(&mut self) -> Option<Output> {
-        self.session.next_output(self.now)
+        self.session.next_output(0, self.now)
     }
 
     fn sends(&mut self, expected: &[u8]) -> &mut Self {
@@ -83,14 +91,14 @@ impl Run {
         let mut run = Self::new();
         run.bytes(b"\x01\x05admin\x01p");
         assert!(matches!(run.next(), Some(Output::Check(_))));
-        run.is_quiet().give(Input::Verdict(Some(user("admin", Door::Admin)))).sends(&[1, 0]).is_quiet();
+        run.is_quiet().give(accepted(user("admin", Door::Admin))).sends(&[1, 0]).is_quiet();
         run
     }
 }
 
 #[test]
 fn another_version_is_answered_as_soon_as_its_octet_is_read() {
-    for version in [0, 2, 5, 255] {
+    for version in [0, 3, 5, 255] {
         let mut run = Run::new();
         run.is_quiet().bytes(&[version]).sends(&[1, 2]).closes(Ending::Version(version));
         run.bytes(&[1, 1]).is_quiet();
@@ -111,7 +119,7 @@ fn a_refusal_comes_with_the_next_tick_whatever_the_reason() {
         let mut run = Run::new();
         run.at(10).bytes(b"\x01\x01u\x01p");
         assert!(matches!(run.next(), Some(Output::Check(_))), "{reason}");
-        run.at(30).give(Input::Verdict(user)).is_quiet();
+        run.at(30).give(user.map_or_else(refused_input, accepted)).is_quiet();
         assert_eq!(run.session.deadline(), Some(run.epoch + limits::REFUSAL_TICK), "{reason}");
         run.at(249).is_quiet().at(250).sends(&[1, 1]).closes(Ending::LoginRefused);
     }
@@ -145,7 +153,7 @@ fn requests_are_asked_one_after_the_other() {
 #[test]
 fn answers_that_nobody_waits_for_are_dropped() {
     let mut run = Run::logged_in();
-    run.give(Input::Reply(Reply::UnknownType)).give(Input::Verdict(None)).is_quiet();
+    run.give(Input::Reply(Reply::UnknownType)).give(refused_input()).is_quiet();
     assert!(run.session.user().is_some());
 }
 
@@ -154,7 +162,7 @@ fn requests_may_follow_the_login_at_once() {
     let mut run = Run::new();
     run.bytes(b"\x01\x05admin\x01p\x00\x01");
     assert!(matches!(run.next(), Some(Output::Check(_))));
-    run.is_quiet().give(Input::Verdict(Some(user("admin", Door::Admin)))).sends(&[1, 0]);
+    run.is_quiet().give(accepted(user("admin", Door::Admin))).sends(&[1, 0]);
     assert!(matches!(run.next(), Some(Output::Ask(_))));
     assert_eq!(run.session.backlog_bytes(), 0);
 }
@@ -168,9 +176,13 @@ fn outputs(pieces: &[&[u8]], admin: &Arc<User>) -> Vec<String> {
         while let Some(output) = run.next() {
             seen.push(format!("{output:?}"));
             match output {
-                Output::Check(_) => drop(run.give(Input::Verdict(Some(Arc::clone(admin))))),
+                Output::Check(_) => drop(run.give(accepted(Arc::clone(admin)))),
                 Output::Ask(_) => drop(run.give(Input::Reply(Reply::UnknownType))),
-                Output::Send(_) | Output::Close(_) => {}
+                Output::Send(_)
+                | Output::Close(_)
+                | Output::Challenge(_)
+                | Output::Prove { .. }
+                | Output::Request(..) => {}
             }
         }
     }

@@ -116,6 +116,11 @@ impl Daemon {
         self.process.signal(signal);
     }
 
+    /// From now on it may end: somebody asks it to.
+    pub(crate) fn may_end(&mut self) {
+        self.asked_to_end = true;
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait(limit)

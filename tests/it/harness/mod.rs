@@ -13,6 +13,7 @@ pub(crate) mod daemon;
 pub(crate) mod process;
 // The admin channel's other end.
 pub(crate) mod admin;
+pub(crate) mod admin_v2;
 // The two ends of a session.
 pub(crate) mod client;
 pub(crate) mod origin;
