@@ -331,6 +331,9 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Largest hosts file or resolv.conf that is read.
 pub const SYSTEM_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Wait before the service manager is told again what it had no room for: as long as a reply to a person may take.
+pub const NOTIFY_RETRY: Duration = Duration::from_millis(100);
+
 /// Descriptors of a session: client and origin.
 pub const DESCRIPTORS_PER_SESSION: usize = 2;
 

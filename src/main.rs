@@ -4,12 +4,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use socks5d::admin::control::Daemon;
+use socks5d::admin::manager::Manager;
 use socks5d::cli::{self, Exit, Invocation, Stream};
 use socks5d::logging::start_diagnostics;
 use socks5d::proxy::plane::Ended;
 use socks5d::sys::signals::Signals;
 
 fn main() -> ExitCode {
+    // Before anything is opened: a descriptor that was announced and is not there must not be one of ours.
+    let manager = Manager::take().map_err(|error| error.to_string());
     let resolved = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Run(resolved)) => resolved,
         Err(exit) => return print(&exit),
@@ -17,8 +20,9 @@ fn main() -> ExitCode {
     let level = resolved.settings.log_level;
     // Before any thread exists, so that every thread has them blocked.
     let started = Signals::new().map_err(|error| error.to_string()).and_then(|signals| {
+        let manager = manager?;
         let diagnostics = start_diagnostics(level).map_err(|error| error.to_string())?;
-        Daemon::start(resolved, signals, diagnostics).map_err(|error| error.to_string())
+        Daemon::start(resolved, signals, diagnostics, manager).map_err(|error| error.to_string())
     });
     match started.and_then(|daemon| daemon.run().map_err(|error| error.to_string())) {
         Ok(Ended::Orderly) => ExitCode::SUCCESS,

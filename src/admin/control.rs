@@ -11,23 +11,26 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use pipo_protocol::v2::messages::{Notice, NoticeKind, ServerState};
 
-use super::core::{self, Core, decide, sessions_max, snapshot, without_users};
+use super::core::{self, Core, Reload, decide, sessions_max, snapshot, without_users};
 use super::events::{self, unix_ms};
 use super::initial;
+use super::manager::Manager;
 use super::notes::{Note, Notes};
 use super::server::{self, Server};
 use super::system::System;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
 use crate::metrics::{Counter, Counters, Gauge, Metrics};
-use crate::proxy::accept::{self, Addresses, Admission, ListenError};
+use crate::proxy::accept::{self, Addresses, Admission, ListenError, UnfitError};
 use crate::proxy::inbox::Message;
 use crate::proxy::plane::{Ended, Parts, Plane};
 use crate::proxy::session::Authentication;
 use crate::resolver;
-use crate::settings::{AccessLog, DnsMode, Resolved, Settings};
+use crate::settings::{AccessLog, DnsMode, Resolved, Settings, Source};
 use crate::store::{self, Store, StoreOptions};
+use crate::sys::inherit::Inherited;
 use crate::sys::network;
+
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::{OptionError, TcpOptions};
 
@@ -43,6 +46,9 @@ pub enum StartError {
     /// An address is taken, or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was handed to us is of no use.
+    #[error(transparent)]
+    Inherited(#[from] UnfitError),
     /// TCP does not take an option.
     #[error(transparent)]
     Tcp(#[from] OptionError),
@@ -74,6 +80,7 @@ pub struct Daemon {
     /// What other threads have left for this loop.
     left: Receiver<Note>,
     phase: Phase,
+    manager: Manager,
 }
 
 /// Where in its life the daemon is.
@@ -89,7 +96,12 @@ enum Phase {
 
 impl Daemon {
     /// Binds, starts the workers and says so on one line. `signals` were blocked before any thread started.
-    pub fn start(resolved: Resolved, signals: Signals, diagnostics: Diagnostics) -> Result<Self, StartError> {
+    pub fn start(
+        resolved: Resolved,
+        signals: Signals,
+        diagnostics: Diagnostics,
+        mut manager: Manager,
+    ) -> Result<Self, StartError> {
         let settings = without_users(&resolved.settings);
         resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
@@ -99,7 +111,10 @@ impl Daemon {
         tcp.check()?;
         let store = Store::start(resolved.settings.users.clone(), StoreOptions::default())?;
         let authentication = decide(&settings, &store);
-        let listeners = listen(&settings, authentication)?;
+        let listeners = match std::mem::take(&mut manager.sockets) {
+            none if none.is_empty() => listen(&settings, authentication)?,
+            sockets => adopt(sockets, &resolved)?,
+        };
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals_fd(&signals)), SIGNALS, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -149,7 +164,7 @@ impl Daemon {
             admin_addresses: admin.addresses(),
             shutdown_asked: None,
         };
-        let daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving };
+        let mut daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving, manager };
         daemon.say_hello();
         Ok(daemon)
     }
@@ -166,6 +181,7 @@ impl Daemon {
             };
             let now = Instant::now();
             let wake_at = self.admin.deadline(now).map_or(wake_at, |at| at.min(wake_at));
+            let wake_at = self.manager.flush().map_or(wake_at, |wait| wake_at.min(now + wait));
             let patience = wake_at.saturating_duration_since(now);
             match self.poll.poll(&mut events, Some(patience)) {
                 Ok(()) => {}
@@ -209,6 +225,9 @@ impl Daemon {
             Note::UsersReplaced(replaced) => {
                 self.core.users_replaced(replaced);
                 self.admin.follow_users(&self.core, now);
+                if self.phase == Phase::Serving {
+                    self.manager.ready("serving; reloaded");
+                }
             }
             Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, &self.core, now),
             Note::UserChanged(asker, change) => {
@@ -226,7 +245,15 @@ impl Daemon {
 
     fn hear(&mut self, signal: Signal) {
         match (signal, self.phase) {
-            (Signal::Reload, Phase::Serving) => self.core.reload(),
+            (Signal::Reload, Phase::Serving) => {
+                self.manager.reloading();
+                match self.core.reload() {
+                    Reload::Refused => {
+                        self.manager.ready("serving; the last reload was refused, see the log")
+                    }
+                    Reload::Begun => {} // The store's answer ends it.
+                }
+            }
             (Signal::Reload, Phase::DrainingUntil(_) | Phase::Stopping | Phase::Parting(_)) => {
                 log::warn!("not reloading: the daemon is stopping");
             }
@@ -242,6 +269,7 @@ impl Daemon {
         let now = Instant::now();
         let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
         log::info!("draining: sessions={sessions} timeout={timeout:?}");
+        self.manager.stopping(timeout, &format!("draining, {sessions} sessions at first"));
         self.phase = Phase::DrainingUntil(now + timeout);
         self.core.state = ServerState::ShuttingDown;
         let left_ms = u32::try_from(timeout.as_millis()).ok();
@@ -254,6 +282,7 @@ impl Daemon {
     fn stop(&mut self, because: &str) {
         let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
         log::info!("closing what is left: sessions={sessions} because=\"{because}\"");
+        self.manager.stopping(Duration::ZERO, because);
         self.phase = Phase::Stopping;
         self.core.plane.tell(|| Message::Stop);
     }
@@ -288,7 +317,7 @@ impl Daemon {
     }
 
     /// One line that says what is served, and warnings about what nobody should serve by accident.
-    fn say_hello(&self) {
+    fn say_hello(&mut self) {
         let settings = &self.core.resolved.settings;
         let authentication = decide(settings, &self.core.store);
         let addresses: Vec<_> =
@@ -319,6 +348,7 @@ impl Daemon {
             "socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}; admin {admin}"
         );
         self.core.diagnostics.say(&hello);
+        self.manager.ready(&format!("serving on {addresses}"));
     }
 }
 
@@ -334,6 +364,16 @@ fn listen(settings: &Settings, auth: Authentication) -> Result<Vec<accept::Liste
     } else {
         accept::listen(&settings.socks_addr, settings.socks_port, Addresses::Named)
     }
+}
+
+/// Serves on the sockets that were handed over; where else it should listen does not count then.
+fn adopt(sockets: Vec<Inherited>, resolved: &Resolved) -> Result<Vec<accept::Listener>, UnfitError> {
+    for name in ["socks-addr", "socks-port"] {
+        if resolved.sources.of(name) != Source::Default {
+            log::warn!("--{name} is not used: the service manager has opened the sockets");
+        }
+    }
+    accept::adopt(sockets)
 }
 
 fn place_of(access_log: &AccessLog) -> String {

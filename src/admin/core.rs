@@ -73,18 +73,28 @@ pub(super) fn idle_timeout_kept(settings: &Settings) -> Duration {
     settings.idle_timeout.or(Settings::default().idle_timeout).unwrap_or(limits::TIMEOUT_MAX)
 }
 
+/// What became of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Reload {
+    /// Nothing was changed; the log says why.
+    Refused,
+    /// Settings hold; the store's answer about the users is to come.
+    Begun,
+}
+
 impl Core {
     /// SIGHUP: everything is read and checked again; what is live is taken up, logs are opened again.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self) -> Reload {
         if let Err(error) = self.access.reopen() {
             log::error!("the access log could not be opened again: error=\"{error}\"");
         }
         let Reloaded { resolved, live, restart } = match self.resolved.reload() {
             Ok(reloaded) => reloaded,
-            Err(error) => return log::error!("nothing was changed: {error}"),
+            Err(error) => return refuse(&error),
         };
         if let Err(error) = self.adopt(resolved) {
-            return log::error!("nothing was changed: {error}");
+            return refuse(&error);
         }
         self.set_system(System::read(&self.resolved.settings));
         self.publish();
@@ -97,6 +107,7 @@ impl Core {
         if !restart.is_empty() {
             log::warn!("these take a restart to change: [{}]", restart.join(" "));
         }
+        Reload::Begun
     }
 
     /// Takes settings up. The workers are told by the next [`Core::publish`]; an error changes nothing.
@@ -188,6 +199,11 @@ impl Core {
         self.plane.set_tcp_options(&snapshot.tcp);
         self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
     }
+}
+
+fn refuse(error: &dyn std::error::Error) -> Reload {
+    log::error!("nothing was changed: {error}");
+    Reload::Refused
 }
 
 /// What workers get: the passwords of the configuration are for the store alone.

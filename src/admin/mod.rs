@@ -10,6 +10,7 @@
 pub mod control;
 mod core;
 mod initial;
+pub mod manager;
 mod notes;
 mod system;
 // The admin channel, from the wire to what carries a request out.

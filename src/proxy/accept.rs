@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::ids::{ListenerId, source_of};
 use crate::limits;
-use crate::sys::socket;
+use crate::sys::inherit::Inherited;
+use crate::sys::socket::{self, UnsuitableError};
 
 /// A listening socket that all workers share.
 #[derive(Debug)]
@@ -20,6 +21,16 @@ pub struct Listener {
     /// Where it listens, with the port that it got.
     pub address: SocketAddr,
     pub(super) socket: mio::net::TcpListener,
+    pub(super) bound_by: BoundBy,
+}
+
+/// Who has bound a listener, and so may end its listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundBy {
+    /// This process.
+    Us,
+    /// A service manager, which gives it to the next process too: connections wait there meanwhile.
+    Manager,
 }
 
 /// Why a listener could not be made. The operator is at fault, or another process.
@@ -31,6 +42,17 @@ pub struct ListenError {
     /// What the system said.
     #[source]
     pub cause: io::Error,
+}
+
+/// A socket that was handed to us cannot be a listener. Whoever started us is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("inherited socket {label}: {cause}")]
+pub struct UnfitError {
+    /// Its number and name.
+    pub label: String,
+    /// What is wrong with it.
+    #[source]
+    pub cause: UnsuitableError,
 }
 
 /// Whether every address of a list has to be had.
@@ -51,8 +73,7 @@ pub fn listen(ips: &[IpAddr], port: u16, addresses: Addresses) -> Result<Vec<Lis
         let bound = socket::listen(wanted).and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
             Ok((address, socket)) => {
-                let id = ListenerId(u16::try_from(listeners.len()).unwrap_or(u16::MAX));
-                listeners.push(Listener { id, address, socket: mio::net::TcpListener::from_std(socket) });
+                listeners.push(Listener::new(listeners.len(), address, socket, BoundBy::Us));
             }
             Err(cause) if addresses == Addresses::Chosen && lacks_family(&cause) => {
                 log::info!("not listening: address={wanted} error=\"{cause}\"");
@@ -65,6 +86,29 @@ pub fn listen(ips: &[IpAddr], port: u16, addresses: Addresses) -> Result<Vec<Lis
         return Err(ListenError { address, cause: io::Error::from(io::ErrorKind::AddrNotAvailable) });
     }
     Ok(listeners)
+}
+
+/// Listens on the sockets that were handed to us, on all of them or not at all.
+pub fn adopt(sockets: Vec<Inherited>) -> Result<Vec<Listener>, UnfitError> {
+    let adopt = |(row, Inherited { label, socket }): (usize, Inherited)| {
+        let adopted =
+            socket::inherited_listener(socket).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        match adopted {
+            Ok((address, socket)) => {
+                log::info!("inherited: socket={label} address={address}");
+                Ok(Listener::new(row, address, socket, BoundBy::Manager))
+            }
+            Err(cause) => Err(UnfitError { label, cause }),
+        }
+    };
+    sockets.into_iter().enumerate().map(adopt).collect()
+}
+
+impl Listener {
+    fn new(row: usize, address: SocketAddr, socket: std::net::TcpListener, bound_by: BoundBy) -> Self {
+        let id = ListenerId(u16::try_from(row).unwrap_or(u16::MAX));
+        Self { id, address, socket: mio::net::TcpListener::from_std(socket), bound_by }
+    }
 }
 
 fn lacks_family(error: &io::Error) -> bool {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use mio::{Poll, Waker};
 
-use super::accept::{Admission, Listener};
+use super::accept::{Admission, BoundBy, Listener};
 use super::inbox::{Inbox, Message, Snapshot};
 use super::worker::{self, Seed, Shared, Worker};
 use crate::ids::WorkerId;
@@ -136,9 +136,10 @@ impl Plane {
         }
     }
 
-    /// Refuses new connections from now on, those in the backlog too.
+    /// Refuses new connections from now on, those in the backlog too; on sockets that are not ours they wait for
+    /// whoever comes after us.
     pub fn stop_listening(&self) {
-        for listener in &self.shared.listeners {
+        for listener in self.shared.listeners.iter().filter(|each| each.bound_by == BoundBy::Us) {
             if let Err(error) = socket::stop_listening(&listener.socket) {
                 log::warn!("still listening: address={} error=\"{error}\"", listener.address);
             }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -128,6 +128,37 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Why a socket that was handed to us cannot be listened on. Whoever opened it is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsuitableError {
+    /// Its family, type or protocol is another.
+    #[error("not a TCP socket over IPv4 or IPv6 (ListenStream= with a port makes one)")]
+    NotTcp,
+    /// It is connected, or was never told to listen.
+    #[error("not a listening socket (Accept=no makes one)")]
+    NotListening,
+    /// It is no socket, or the system refused an option.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// A listening socket that somebody else has bound, with the options that ours have. Whether it takes IPv4 as
+/// well as IPv6, and how many wait, stays as it is.
+pub fn inherited_listener(socket: OwnedFd) -> Result<TcpListener, UnsuitableError> {
+    let socket = Socket::from(socket);
+    let is_ip = [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?);
+    let is_tcp = socket.r#type()? == Type::STREAM && socket.protocol()? == Some(Protocol::TCP);
+    if !is_ip || !is_tcp {
+        return Err(UnsuitableError::NotTcp);
+    }
+    if !socket.is_listener()? {
+        return Err(UnsuitableError::NotListening);
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
 /// Begins to connect. The socket is writable when the attempt has ended either way.
 pub fn connect(
     address: SocketAddr,
@@ -198,6 +229,29 @@ mod tests {
         stop_listening(&listener).unwrap();
         let error = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn only_listening_tcp_sockets_are_taken_over() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let taken = inherited_listener(listener.into()).unwrap();
+        assert_eq!(taken.local_addr().unwrap(), address);
+        taken.accept().expect("who waits is not lost");
+        let _later = std::net::TcpStream::connect(address).unwrap();
+        assert!(taken.accept().unwrap().0.nodelay().unwrap());
+        assert_eq!(taken.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let refused = |socket: OwnedFd| inherited_listener(socket).unwrap_err();
+        assert!(matches!(refused(client.into()), UnsuitableError::NotListening));
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(matches!(refused(bound.into()), UnsuitableError::NotListening));
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(refused(udp.into()), UnsuitableError::NotTcp));
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(matches!(refused(unix.into()), UnsuitableError::NotTcp));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(refused(file.into()), UnsuitableError::System(_)));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod cli;
 mod limits;
 mod log;
 mod signals;
+mod systemd;
 // The admin channel.
 mod admin;
 mod admin_v2;

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ pub(crate) struct Builder {
     resolv_conf: String,
     descriptors: Option<u64>,
     stdout: Stdout,
+    /// The program and arguments that run it, and a socket for that program's standard input.
+    starter: Vec<String>,
+    input: Option<OwnedFd>,
 }
 
 /// Where standard output of the daemon goes.
@@ -67,6 +71,8 @@ impl Daemon {
             resolv_conf: String::new(),
             descriptors: None,
             stdout: Stdout::Collected,
+            starter: Vec::new(),
+            input: None,
         }
     }
 
@@ -238,6 +244,20 @@ impl Builder {
         self
     }
 
+    /// Has another program start it: its words come before those of the daemon's command line.
+    pub(crate) fn started_by<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.starter = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Hands a socket over as descriptor 3, as a service manager does.
+    pub(crate) fn inheriting(self, socket: impl Into<OwnedFd>) -> Self {
+        let script = "export LISTEN_PID=$$ LISTEN_FDS=1 && exec 3<&0 </dev/null && exec \"$@\"";
+        let mut builder = self.started_by(["/bin/sh", "-c", script, "sh"]);
+        builder.input = Some(socket.into());
+        builder
+    }
+
     /// Its own folder, to put files in before it starts.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -249,14 +269,15 @@ impl Builder {
     }
 
     /// Starts it and waits until it listens.
-    pub(crate) fn start(self) -> Daemon {
+    pub(crate) fn start(mut self) -> Daemon {
+        let input = self.input.take().map_or_else(Stdio::null, Stdio::from);
         let mut command = self.command();
         match &self.stdout {
             Stdout::Collected | Stdout::Held => command.stdout(Stdio::piped()),
             Stdout::File(path) => command
                 .stdout(File::options().append(true).create(true).open(path).expect("a file for its output")),
         };
-        let mut process = Process::start("socks5d", &mut command);
+        let mut process = Process::start_with_input("socks5d", &mut command, input);
         let collect = matches!(self.stdout, Stdout::Collected);
         let stdout = collect.then(|| Lines::collect(process.take_stdout()));
         let lines = process.stderr.clone();
@@ -266,9 +287,10 @@ impl Builder {
     }
 
     /// Runs it to its end, for what should not become ready: bad values, help, ports in use.
-    pub(crate) fn run(self) -> Output {
+    pub(crate) fn run(mut self) -> Output {
+        let input = self.input.take().map_or_else(Stdio::null, Stdio::from);
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon starts");
         let ended =
             look_until(Instant::now() + LIMIT, || child.try_wait().expect("a child can be waited for"));
@@ -282,9 +304,14 @@ impl Builder {
 
     /// The command: a clean environment, free ports, own files. What the test says comes last and wins.
     fn command(&self) -> Command {
-        let mut command = match self.descriptors {
-            None => Command::new(PROGRAM),
-            Some(limit) => {
+        let mut command = match (self.descriptors, self.starter.split_first()) {
+            (None, None) => Command::new(PROGRAM),
+            (None, Some((starter, words))) => {
+                let mut command = Command::new(starter);
+                command.args(words).arg(PROGRAM);
+                command
+            }
+            (Some(limit), _) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.args([
                     "-c",

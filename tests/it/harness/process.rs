@@ -34,7 +34,12 @@ struct Collected {
 impl Process {
     /// Starts it, with standard error collected.
     pub(crate) fn start(name: &'static str, command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        Self::start_with_input(name, command, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    pub(crate) fn start_with_input(name: &'static str, command: &mut Command, input: Stdio) -> Self {
+        command.stdin(input).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let stderr = Lines::collect(child.stderr.take().expect("standard error is piped"));
         Self { child, name, stderr }
