@@ -70,10 +70,14 @@ fn values_that_could_change_the_configuration_are_refused() {
         ("RELAY_PATH", "/dns-query; return 200"),
         ("RELAY_PATH", "dns-query"),
         ("RELAY_LISTEN", "8053; }"),
-        ("RELAY_UPSTREAM_SERVERS", "1.1.1.1:443;"),
-        ("RELAY_UPSTREAM_SERVERS", " "),
-        ("RELAY_UPSTREAM_NAME", "a|b"),
-        ("RELAY_UPSTREAM_SCHEME", "ftp"),
+        ("RELAY_UPSTREAMS", "https://a.test/q@1.1.1.1;"),
+        ("RELAY_UPSTREAMS", "https://a.test/q;"),
+        ("RELAY_UPSTREAMS", " "),
+        ("RELAY_UPSTREAMS", "https://a|b/q@1.1.1.1"),
+        ("RELAY_UPSTREAMS", "https://a.test:x/q@1.1.1.1"),
+        ("RELAY_UPSTREAMS", "https://a.test"),
+        ("RELAY_UPSTREAMS", "ftp://a.test/q@1.1.1.1"),
+        ("RELAY_IPV6", "yes"),
         ("RELAY_RATE", "0"),
         ("RELAY_RATE", "1e3"),
     ] {
@@ -82,6 +86,43 @@ fn values_that_could_change_the_configuration_are_refused() {
         assert!(output.stdout.is_empty(), "{name}={value}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(name), "{name}={value}");
     }
+}
+
+#[test]
+fn names_are_looked_up_and_ipv6_can_be_switched_off() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let render = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/relay/render");
+    let folder = TempDir::new();
+    // Stands in for the one of libc, which would ask whomever this machine asks.
+    let getent = "#!/bin/sh
+[ \"$2\" = known.test ] || exit 2
+case $1 in
+    ahostsv4) printf '192.0.2.2 STREAM known.test\\n192.0.2.2 DGRAM\\n192.0.2.1 STREAM\\n' ;;
+    ahostsv6) printf '2001:db8::1 STREAM known.test\\n::ffff:192.0.2.1 STREAM\\n' ;;
+esac
+";
+    let getent = folder.file("getent", getent);
+    std::fs::set_permissions(getent, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let rendered = |urls: &str, ipv6: &str| {
+        let mut command = Command::new(&render);
+        command.env("PATH", &path).env("RELAY_UPSTREAMS", urls).env("RELAY_IPV6", ipv6);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let servers = |text: &str| {
+        let words = text.lines().filter_map(|line| line.trim().strip_prefix("server ")?.split(' ').next());
+        words.filter(|word| !word.starts_with(['{', 'u'])).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (status, text) = rendered("https://known.test/q", "off");
+    assert_eq!((status, servers(&text)), (Some(0), vec!["192.0.2.1:443".into(), "192.0.2.2:443".into()]));
+    let (_, text) = rendered("https://known.test:8443/q", "on");
+    assert_eq!(servers(&text), ["192.0.2.1:8443", "192.0.2.2:8443", "[2001:db8::1]:8443"]);
+    // A name without an address is no resolver, and alone it is nothing to relay to.
+    let (status, text) = rendered("https://unknown.test/q https://known.test/q", "off");
+    assert_eq!(status, Some(0));
+    assert!(text.contains("resolver-2") && !text.contains("resolver-1"), "{text}");
+    assert_eq!(rendered("https://unknown.test/q", "off"), (Some(1), String::new()));
 }
 
 /// Makes a certificate for a name that vouches for itself; certificate and key.

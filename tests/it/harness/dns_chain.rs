@@ -122,14 +122,14 @@ impl DnsChain {
         let mut command = Command::new(script);
         command.env("RELAY_LISTEN", self.relay_address.to_string()).env("RELAY_STATE", state);
         match &self.upstream {
-            Upstream::Clear(address) => command
-                .env("RELAY_UPSTREAM_SCHEME", "http")
-                .env("RELAY_UPSTREAM_SERVERS", address.to_string())
-                .env("RELAY_UPSTREAM_NAME", "localhost"),
-            Upstream::Tls(address, trusted) => command
-                .env("RELAY_UPSTREAM_SERVERS", address.to_string())
-                .env("RELAY_UPSTREAM_NAME", "resolver.chain.test")
-                .env("RELAY_UPSTREAM_CA", trusted),
+            Upstream::Clear(at) => {
+                let url = format!("http://localhost:{}/dns-query@{}", at.port(), at.ip());
+                command.env("RELAY_UPSTREAMS", url)
+            }
+            Upstream::Tls(at, trusted) => {
+                let url = format!("https://resolver.chain.test:{}/dns-query@{}", at.port(), at.ip());
+                command.env("RELAY_UPSTREAMS", url).env("RELAY_UPSTREAM_CA", trusted)
+            }
         };
         let output = command.output().expect("the renderer runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
