@@ -299,6 +299,32 @@ pub const CHUNKS_POOLED_MAX: usize = 16;
 /// Pipes of a worker, in use and kept. Two descriptors each, counted into the reserve.
 pub const PIPES_PER_WORKER_MAX: usize = 64;
 
+// ---- dissectors -----------------------------------------------------------------------------------------
+
+/// Bytes of each direction that a dissector may keep; a session has two of them at the most before it is
+/// known which one it needs.
+pub const DISSECTOR_STATE_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of each direction of an HTTP connection that are looked at. They are copied, not spliced: enough for
+/// a challenge and its page, a quarter of a thousandth of a download of 256 MiB.
+pub const DISSECTED_HTTP_BYTES_MAX: u64 = 64 * 1024;
+
+/// HTTP requests of a connection that are looked at: browsers send their credentials with the second.
+pub const DISSECTED_REQUESTS_MAX: usize = 8;
+
+/// Longest line of an HTTP head that is read; servers refuse longer ones (nginx: 8 KiB for all lines).
+pub const DISSECTED_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of each direction of a POP3 connection that are looked at: a log-in is some lines of them.
+pub const DISSECTED_POP3_BYTES_MAX: usize = DISSECTOR_STATE_BYTES_MAX;
+
+/// Longest user name and password that are noticed, each: as everywhere else.
+pub const CREDENTIAL_BYTES_MAX: usize = USER_NAME_BYTES_MAX;
+const _: () = assert!(
+    DISSECTED_LINE_BYTES_MAX + DISSECTED_REQUESTS_MAX * 2 * CREDENTIAL_BYTES_MAX <= DISSECTOR_STATE_BYTES_MAX,
+    "a line and the credentials of every request that waits for its response"
+);
+
 // ---- listening ------------------------------------------------------------------------------------------
 
 /// Connections waiting to be accepted; the kernel's somaxconn caps it.

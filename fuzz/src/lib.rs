@@ -9,6 +9,7 @@
 mod wire;
 // (kept apart so that the formatter leaves the order)
 mod dialogue;
+mod dissect;
 mod dns;
 mod encap;
 mod files;
@@ -23,6 +24,7 @@ pub mod driver;
 pub mod mutate;
 
 pub use dialogue::{dialogue, dialogue_split};
+pub use dissect::dissectors;
 pub use dns::{domain_name, message, stream};
 pub use encap::association;
 pub use files::{hosts, resolv_conf};
@@ -93,6 +95,7 @@ pub const TARGETS: &[Target] = &[
         words: &[b"ffffffffffffffff", b"+", b"0x"],
     },
     Target { name: "access_line", run: access_line, range: Range::Total, words: TEXT_WORDS },
+    Target { name: "dissectors", run: dissectors, range: Range::Both, words: LOGIN_WORDS },
     Target { name: "association", run: association, range: Range::Both, words: SCTP_WORDS },
     Target { name: "pipo_version1", run: pipo_version1, range: Range::Both, words: PIPO_WORDS },
     Target { name: "pipo_version2", run: pipo_version2, range: Range::Both, words: PIPO_WORDS },
@@ -157,6 +160,30 @@ const HTTP_WORDS: &[&[u8]] = &[
     b"#",
     b"?",
     b"\xff",
+];
+
+const LOGIN_WORDS: &[&[u8]] = &[
+    b"<",
+    b">",
+    b"\r\n",
+    b">GET / HTTP/1.1\r\n",
+    b">HEAD / HTTP/1.1\r\n",
+    b"Authorization: Basic YWw6cHc=\r\n\r\n",
+    b"Content-Length: 5\r\n\r\nhello",
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    b"<HTTP/1.1 200 OK\r\n",
+    b"<HTTP/1.1 100 Continue\r\n\r\n",
+    b"<HTTP/1.1 401 No\r\n",
+    b"<+OK\r\n",
+    b"<-ERR\r\n",
+    b"<+ \r\n",
+    b"<.\r\n",
+    b">USER al\r\n",
+    b">PASS pw\r\n",
+    b">AUTH PLAIN\r\n",
+    b"AGFsAHB3\r\n",
+    b">CAPA\r\n",
+    b">STLS\r\n",
 ];
 
 const FILE_WORDS: &[&[u8]] = &[

@@ -65,7 +65,7 @@ macro_rules! targets {
 
 targets! {
     client_messages reply dialogue dialogue_split domain_name message stream request response hosts resolv_conf
-    config setting secrets users_file session_id access_line association pipo_version1 pipo_version2
+    config setting secrets users_file session_id access_line dissectors association pipo_version1 pipo_version2
 }
 
 #[test]

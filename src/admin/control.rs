@@ -26,7 +26,7 @@ use crate::proxy::inbox::Message;
 use crate::proxy::plane::{Ended, Parts, Plane};
 use crate::proxy::session::Authentication;
 use crate::resolver;
-use crate::settings::{AccessLog, DnsMode, Resolved, Settings, Source};
+use crate::settings::{AccessLog, Dissector, DnsMode, Resolved, Settings, Source};
 use crate::store::{self, Store, StoreOptions};
 use crate::sys::inherit::Inherited;
 use crate::sys::network;
@@ -156,6 +156,7 @@ impl Daemon {
             notes,
             idle_timeout_kept,
             unpublished: false,
+            dissector_told: Dissector::Off,
             events: events::Events::default(),
             revision: 0,
             state: ServerState::Running,
@@ -165,6 +166,8 @@ impl Daemon {
             shutdown_asked: None,
         };
         let mut daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving, manager };
+        let source = daemon.core.resolved.sources.of("dissector");
+        daemon.core.tell_of_dissector(format_args!("source={source}"));
         daemon.say_hello();
         Ok(daemon)
     }

@@ -1,6 +1,8 @@
 //! What the control loop holds and every command works on: settings, users, counters, workers. Whatever changes
 //! settings goes through [`Core::adopt`], so that a reload and the admin channel do the same.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::proxy::plane::Plane;
 use crate::proxy::policy::Policy;
 use crate::proxy::session::{Authentication, Rules};
 use crate::resolver;
-use crate::settings::{AuthMode, Reloaded, Resolved, Settings};
+use crate::settings::{AuthMode, Dissector, Reloaded, Resolved, Settings};
 use crate::store::{Replaced, Store, UserError};
 use crate::sys::socket::{OptionError, TcpOptions};
 
@@ -44,6 +46,8 @@ pub(super) struct Core {
     pub(super) idle_timeout_kept: Duration,
     /// Workers have not been told yet what they have to know.
     pub(super) unpublished: bool,
+    /// What was said last of how much dissectors show.
+    pub(super) dissector_told: Dissector,
     /// What happened, in one sequence.
     pub(super) events: Events,
     /// Grows with every change of settings or users.
@@ -132,6 +136,7 @@ impl Core {
     pub(super) fn changed(&mut self, asker: &Asker, command: Command, subject: &str) {
         self.revision += 1;
         let (user, source, revision) = (asker.user.name(), asker.source, self.revision);
+        self.tell_of_dissector(format_args!("user={user} source={source}"));
         let row = command.row();
         let (noun, verb) = row.map_or(("", ""), |row| (row.noun, row.verb));
         log::info!(
@@ -147,6 +152,20 @@ impl Core {
             revision: Some(revision),
         };
         self.events.publish(Feed::Events, Happening::Change(change));
+    }
+
+    /// Says when dissectors show more or less than when it was said last, and who wanted that.
+    pub(super) fn tell_of_dissector(&mut self, by: fmt::Arguments<'_>) {
+        let settings = &self.resolved.settings;
+        let before = std::mem::replace(&mut self.dissector_told, settings.dissector);
+        let word = crate::settings::show(settings, "dissector").unwrap_or_default();
+        match settings.dissector.cmp(&before) {
+            Ordering::Greater => {
+                log::warn!("credentials that new sessions send in clear are logged: dissector={word} {by}");
+            }
+            Ordering::Less => log::info!("less of credentials is logged: dissector={word} {by}"),
+            Ordering::Equal => {}
+        }
     }
 
     /// The store's answer to a reload: who is not who they were has to log in again.
@@ -192,6 +211,8 @@ impl Core {
     /// Gives every worker the settings and facts of now.
     fn publish(&mut self) {
         self.unpublished = false;
+        let source = self.resolved.sources.of("dissector");
+        self.tell_of_dissector(format_args!("source={source}"));
         let settings = without_users(&self.resolved.settings);
         let listeners = self.plane.listeners().iter().map(|listener| listener.address).collect();
         let authentication = decide(&settings, &self.store);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::credential::CredentialRecord;
 use super::output::{FileOutput, NoOutput, Output, Report, drain};
 use super::queue::{LineQueue, Pushed};
 use super::record::AccessRecord;
@@ -33,10 +34,19 @@ impl AccessSink {
 
     /// Appends a line to the batch. A batch that becomes large is handed over before the turn ends.
     pub fn push(&mut self, format: LogFormat, record: &AccessRecord<'_>) {
+        self.push_line(|timestamps, line| record.write(format, timestamps, line));
+    }
+
+    /// Appends a line about credentials that passed in clear.
+    pub fn push_credentials(&mut self, format: LogFormat, record: &CredentialRecord<'_>) {
+        self.push_line(|timestamps, line| record.write(format, timestamps, line));
+    }
+
+    fn push_line(&mut self, write: impl FnOnce(&mut Timestamps, &mut Vec<u8>)) {
         if !self.enabled() {
             return;
         }
-        record.write(format, &mut self.timestamps, &mut self.batch);
+        write(&mut self.timestamps, &mut self.batch);
         self.batch_lines += 1;
         if self.batch.len() >= ACCESS_LOG_BATCH_BYTES {
             self.hand_over();

@@ -6,6 +6,7 @@
 //! Nothing here decides what is worth a line; that is the caller's business.
 
 // What one line looks like.
+mod credential;
 mod record;
 mod text;
 // How lines reach their output.
@@ -15,5 +16,6 @@ mod output;
 mod queue;
 
 pub use access::{AccessSink, AccessWriter};
+pub use credential::CredentialRecord;
 pub use diagnostics::{Diagnostics, DiagnosticsError, start_diagnostics};
 pub use record::{AccessRecord, CloseReason, Destination};

@@ -19,6 +19,24 @@ pub enum Destination<'a> {
     Unknown,
 }
 
+impl Destination<'_> {
+    pub(super) fn write_tab(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Name(name) => put_escaped(out, name),
+            Self::Address(address) => put(out, format_args!("{address}")),
+            Self::Unknown => out.push(b'-'),
+        }
+    }
+
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Name(name) => put_json_octets(out, "destination", name),
+            Self::Address(address) => put(out, format_args!(",\"destination\":\"{address}\"")),
+            Self::Unknown => out.extend_from_slice(b",\"destination\":null"),
+        }
+    }
+}
+
 /// Why a session ended. The text form is lower-case words joined by `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
@@ -138,11 +156,7 @@ impl AccessRecord<'_> {
         out.push(b'\t');
         put_escaped(out, self.user);
         put(out, format_args!("\tA\t{}\t{}\t", self.client.ip().to_canonical(), self.client.port()));
-        match self.destination {
-            Destination::Name(name) => put_escaped(out, name),
-            Destination::Address(address) => put(out, format_args!("{address}")),
-            Destination::Unknown => out.push(b'-'),
-        }
+        self.destination.write_tab(out);
         put(out, format_args!("\t{}\t", self.port));
         match self.reply {
             Some(reply) => put(out, format_args!("{reply}")),
@@ -172,11 +186,7 @@ impl AccessRecord<'_> {
             ),
         );
         put_json_command(out, self.command);
-        match self.destination {
-            Destination::Name(name) => put_json_octets(out, "destination", name),
-            Destination::Address(address) => put(out, format_args!(",\"destination\":\"{address}\"")),
-            Destination::Unknown => out.extend_from_slice(b",\"destination\":null"),
-        }
+        self.destination.write_json(out);
         put(out, format_args!(",\"destination_port\":{}", self.port));
         match self.resolved {
             Some(origin) => put(out, format_args!(",\"resolved_address\":\"{}\"", origin.ip())),
@@ -198,7 +208,7 @@ impl AccessRecord<'_> {
 }
 
 /// Appends a value of octets: as text, and in hexadecimal beside it where text cannot give it exactly.
-fn put_json_octets(out: &mut Vec<u8>, key: &str, octets: &[u8]) {
+pub(super) fn put_json_octets(out: &mut Vec<u8>, key: &str, octets: &[u8]) {
     put(out, format_args!(",\"{key}\":"));
     if let Ok(text) = std::str::from_utf8(octets) {
         put_json_string(out, text);

@@ -140,6 +140,8 @@ families! {
     DnsQueries, "dns_queries_sent", "server", "DNS questions sent.";
     DnsCache, "dns_cache_lookups", "outcome", "Look-ups in the cache of answers.";
     DnsFailures, "dns_failures", "cause", "DNS questions that failed.";
+    Credentials, "credentials_noticed", "protocol", "Credentials noticed in clear.";
+    DissectorEnds, "dissector_given_up", "cause", "Watched sessions that nobody looks at any more.";
     AdminRefused, "admin_associations_refused", "cause", "Admin associations that got no place.";
     AdminEnded, "admin_associations_ended", "cause", "Admin associations that the daemon ended.";
     AdminLogins, "admin_logins", "outcome", "Log-ins to the admin channel.";
@@ -211,6 +213,12 @@ metrics! {
         DnsInvalidAnswer, "dns_invalid_answer", Count in DnsFailures "invalid_answer", "DNS messages that were malformed or answered another question.";
         DnsQueueFull, "dns_queue_full", Count in DnsFailures "queue_full", "Look-ups refused because too many were under way.";
         DnsRelaySwitch, "dns_relay_switch", Count, "Times that the relay was marked down or up.";
+        CredentialsHttp, "credentials_http", Count in Credentials "http", "Credentials noticed in clear in HTTP.";
+        CredentialsPop3, "credentials_pop3", Count in Credentials "pop3", "Credentials noticed in clear in POP3.";
+        DissectorNotMine, "dissector_not_mine", Count in DissectorEnds "not_mine", "Watched sessions that spoke neither HTTP nor POP3.";
+        DissectorMalformed, "dissector_malformed", Count in DissectorEnds "malformed", "Watched sessions given up for breaking the rules of their protocol.";
+        DissectorLimit, "dissector_limit", Count in DissectorEnds "limit", "Watched sessions given up after as much as is looked at.";
+        DissectorSwitched, "dissector_switched", Count in DissectorEnds "switched", "Watched sessions given up when they became TLS, a tunnel or something else.";
         LogLinesDropped, "log_lines_dropped", Count, "Access-log lines lost because the writer could not keep up.";
         AdminAssociations, "admin_associations", Count, "Associations of the admin channel that came about.";
         AdminAcceptFailed, "admin_accept_failed", Count in AdminRefused "accept_failed", "Admin associations that could not be taken: accept failed or paused.";

@@ -22,8 +22,12 @@ pub mod side;
 pub mod mover;
 pub mod timers;
 
+// What looks at the bytes, where somebody asked for it.
+pub mod dissect;
+
 // The shell.
 pub mod inbox;
+mod notice;
 pub mod plane;
 mod slot;
 mod turn;

@@ -155,6 +155,22 @@ impl Tools {
         self.carry_copied(held, pace, from, to)
     }
 
+    /// The same by copying; shows what was read, once it was passed on or is held.
+    pub(super) fn carry_shown<S: Side>(
+        &mut self,
+        held: &mut Held,
+        pace: &mut Pace,
+        from: &mut S,
+        to: &mut S,
+        show: impl FnOnce(&[u8]),
+    ) -> Result<Carried, Fault> {
+        let carried = self.carry_copied(held, pace, from, to)?;
+        if let Carried::Bytes { read, .. } = carried {
+            show(self.scratch.get(..read).unwrap_or_default());
+        }
+        Ok(carried)
+    }
+
     fn carry_copied<S: Side>(
         &mut self,
         held: &mut Held,

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use super::dissect::{Watch, Way};
 use super::mover::{Carried, Held, Pace, Tools};
 use super::session::{Context, Input, Output, Rules, Session};
 use super::side::{Fault, Side};
@@ -19,8 +20,12 @@ pub struct Relay {
     pub up: Direction,
     /// Origin to client.
     pub down: Direction,
+    up_course: Course,
+    down_course: Course,
     /// When the last byte moved.
     last_byte: Instant,
+    /// What looks at the bytes, where somebody does.
+    watch: Option<Box<Watch>>,
 }
 
 /// One direction of a relay.
@@ -30,9 +35,14 @@ pub struct Direction {
     pub bytes: u64,
     /// Bytes read and not passed on yet.
     held: Held,
+}
+
+/// How far a direction has come. Kept apart from it, so that two of them fit into what would be padding.
+#[derive(Debug, Default)]
+struct Course {
     /// Where the stream's end is.
     end: End,
-    /// How the mover carries the bytes of this direction.
+    /// How the mover carries the bytes.
     pace: Pace,
 }
 
@@ -47,6 +57,8 @@ enum End {
     /// Passed on.
     Passed,
 }
+
+const _: () = assert!(size_of::<Relay>() <= 80, "an idle session holds little else");
 
 /// What a turn at a relay came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +75,14 @@ impl Relay {
     /// A relay that begins now.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { up: Direction::default(), down: Direction::default(), last_byte: now }
+        Self {
+            up: Direction::default(),
+            down: Direction::default(),
+            up_course: Course::default(),
+            down_course: Course::default(),
+            last_byte: now,
+            watch: None,
+        }
     }
 
     /// Bytes that were read before the relay began and go out first.
@@ -72,9 +91,19 @@ impl Relay {
         self.down.held = tools.hold_bytes(down);
     }
 
+    /// Lets `watch` look at every byte from here on, except for those that it says it needs not see.
+    pub fn begin_watch(&mut self, watch: Watch) {
+        self.watch = Some(Box::new(watch));
+    }
+
+    /// What looks at the bytes. Whoever takes it ends that.
+    pub fn watch(&mut self) -> &mut Option<Box<Watch>> {
+        &mut self.watch
+    }
+
     /// The client's end of stream was read before the relay began.
     pub fn client_closed(&mut self) {
-        self.up.end = End::Read;
+        self.up_course.end = End::Read;
     }
 
     /// Moves what can be moved, both ways, at most the tools' budget each.
@@ -86,13 +115,15 @@ impl Relay {
         now: Instant,
     ) -> Result<Progress, Fault> {
         let before = (self.up.bytes, self.down.bytes);
-        let up = self.up.pump(client, origin, tools, self.down.end);
-        let down = self.down.pump(origin, client, tools, self.up.end);
+        let (up, down) = (&mut self.up_course, &mut self.down_course);
+        let watch = &mut self.watch;
+        let went_up = self.up.pump(up, client, origin, tools, down.end, (&mut *watch, Way::Up));
+        let went_down = self.down.pump(down, origin, client, tools, up.end, (watch, Way::Down));
         if before != (self.up.bytes, self.down.bytes) {
             self.last_byte = now;
         }
-        let unfinished = up? | down?;
-        if self.up.end == End::Passed && self.down.end == End::Passed {
+        let unfinished = went_up? | went_down?;
+        if self.up_course.end == End::Passed && self.down_course.end == End::Passed {
             return Ok(Progress::Finished);
         }
         if !unfinished && (client.ready().broken || origin.ready().broken) {
@@ -104,7 +135,7 @@ impl Relay {
     /// Has either side closed while the other goes on?
     #[must_use]
     pub fn is_half_closed(&self) -> bool {
-        self.up.end != End::Ahead || self.down.end != End::Ahead
+        self.up_course.end != End::Ahead || self.down_course.end != End::Ahead
     }
 
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
@@ -153,24 +184,26 @@ impl Direction {
     /// Moves bytes until one side has no more to give or to take, or the budget is used up (`true`).
     fn pump<S: Side>(
         &mut self,
+        course: &mut Course,
         from: &mut S,
         to: &mut S,
         tools: &mut Tools,
         opposite: End,
+        (watch, way): (&mut Option<Box<Watch>>, Way),
     ) -> Result<bool, Fault> {
         let mut budget = tools.turn_bytes();
         loop {
             if !self.flush(to, tools)? {
                 return Ok(false);
             }
-            match self.end {
+            match course.end {
                 End::Passed => return Ok(false),
                 End::Read => {
                     // Where this was the last direction, closing the socket says it as well.
                     if opposite != End::Passed {
                         to.close_write()?;
                     }
-                    self.end = End::Passed;
+                    course.end = End::Passed;
                     return Ok(false);
                 }
                 End::Ahead => {}
@@ -181,12 +214,17 @@ impl Direction {
             if budget == 0 {
                 return Ok(true);
             }
-            match tools.carry(&mut self.held, &mut self.pace, from, to)? {
+            let (held, pace) = (&mut self.held, &mut course.pace);
+            let carried = match watch.as_deref_mut().filter(|watch| watch.wants(way)) {
+                None => tools.carry(held, pace, from, to),
+                Some(watch) => tools.carry_shown(held, pace, from, to, |bytes| watch.see(way, bytes)),
+            };
+            match carried? {
                 Carried::Bytes { read, passed } => {
                     self.bytes += passed;
                     budget = budget.saturating_sub(read);
                 }
-                Carried::End => self.end = End::Read,
+                Carried::End => course.end = End::Read,
                 Carried::Nothing => return Ok(false),
             }
         }

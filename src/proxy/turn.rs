@@ -20,7 +20,7 @@ use crate::limits;
 use crate::logging::{AccessRecord, CloseReason, Destination};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::resolver::{Answer, DomainName, Family, Waiter};
-use crate::settings::LogFormat;
+use crate::settings::{Dissector, LogFormat};
 use crate::store::{Check, Door, RefusedBecause, Verdict};
 use crate::sys::socket;
 
@@ -363,6 +363,9 @@ impl Worker {
         if looking_up {
             self.resolver.forget(Waiter(key.0));
         }
+        if self.snapshot.settings.dissector != Dissector::Off {
+            slot.begin_watch(self.snapshot.settings.dissector, &inbox);
+        }
         if let Some(Session::Relay(relay)) = slot.session.as_mut() {
             relay.preload(inbox, outbox, &mut self.tools);
             if client_closed {
@@ -395,10 +398,14 @@ impl Worker {
         let was_half_closed = relay.is_half_closed();
         let before = (relay.up.bytes, relay.down.bytes);
         let progress = relay.turn(&mut slot.client, origin, &mut self.tools, self.now);
+        let is_watched = relay.watch().is_some();
         let half_closed_now = relay.is_half_closed() && !was_half_closed;
         self.counters.add(Counter::BytesUp, relay.up.bytes - before.0);
         self.counters.add(Counter::BytesDown, relay.down.bytes - before.1);
         slot.report(Report::WhenMuch);
+        if is_watched {
+            self.notice(key);
+        }
         match progress {
             Ok(Progress::Waiting) => {
                 if half_closed_now {
@@ -487,11 +494,6 @@ impl Worker {
         }
         let Some(slot) = self.sessions.get(key.index()) else { return };
         let (bytes_up, bytes_down) = slot.bytes();
-        let destination = match &slot.facts.target {
-            Target::Unknown => Destination::Unknown,
-            Target::Name(name) => Destination::Name(name),
-            Target::Address(ip) => Destination::Address(*ip),
-        };
         let record = AccessRecord {
             time: SystemTime::now(),
             session: slot.id,
@@ -500,7 +502,7 @@ impl Worker {
             user: slot.facts.user.name().as_octets(),
             client: slot.client_address,
             command: slot.facts.command.code(),
-            destination,
+            destination: slot.destination(),
             port: slot.facts.port,
             reply: slot.facts.reply.map(Reply::code),
             resolved: slot.facts.resolved,
@@ -529,6 +531,15 @@ impl Slot {
         match &self.session {
             Some(Session::Relay(relay)) => (relay.up.bytes, relay.down.bytes),
             Some(_) | None => (0, 0),
+        }
+    }
+
+    /// Where the client asked to go.
+    pub(super) fn destination(&self) -> Destination<'_> {
+        match &self.facts.target {
+            Target::Unknown => Destination::Unknown,
+            Target::Name(name) => Destination::Name(name),
+            Target::Address(ip) => Destination::Address(*ip),
         }
     }
 

@@ -95,11 +95,15 @@ pub enum AdminTransport {
     Both,
 }
 
-/// What is done with credentials seen in clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done with credentials seen in clear. The later ones show more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dissector {
     /// Nothing is looked at.
     Off,
+    /// Who sent them, where to and for which user; stars for the password.
+    Mask,
+    /// The password as well.
+    Full,
 }
 
 /// What a user may do on the admin channel; each role includes those before it.

@@ -423,9 +423,16 @@ static TABLE: &[Row] = &[
         name: "dissector",
         short: None,
         group: SESSIONS,
-        help: "What is done with credentials that pass in clear",
+        help: "Log credentials that new sessions send in clear (HTTP Basic, POP3) and the origin takes; mask: \
+               stars for the password",
         live: true,
-        binding: field!(dissector, Choice { words: &[("off", Dissector::Off)] }, Dissector::Off),
+        binding: field!(
+            dissector,
+            Choice {
+                words: &[("off", Dissector::Off), ("mask", Dissector::Mask), ("full", Dissector::Full)]
+            },
+            Dissector::Off
+        ),
     },
     Row {
         name: "no-dissectors",

@@ -6,8 +6,10 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use allocation_counter::{AllocationInfo, measure};
+use socks5d::proxy::dissect::Watch;
 use socks5d::proxy::mover::Tools;
 use socks5d::proxy::relay::{Progress, Relay};
+use socks5d::settings::Dissector;
 
 use crate::sockets::{Wire, connection, drain, fill, until};
 
@@ -44,6 +46,15 @@ fn chunks_that_are_held_for_a_slow_reader_cost_no_allocation() {
 #[test]
 fn chunks_that_are_spliced_cost_no_allocation() {
     let mut bench = Bench::new(64 * 1024, 4);
+    let chunks = bench.rounds(Bench::download);
+    assert!(chunks.spliced >= ROUNDS, "{chunks:?}");
+    assert_eq!(chunks.allocations, 0, "{chunks:?}");
+}
+
+#[test]
+fn a_dissector_that_has_given_up_costs_no_allocation_and_no_copy() {
+    let mut bench = Bench::new(64 * 1024, 4);
+    bench.relay.begin_watch(Watch::new(Dissector::Full));
     let chunks = bench.rounds(Bench::download);
     assert!(chunks.spliced >= ROUNDS, "{chunks:?}");
     assert_eq!(chunks.allocations, 0, "{chunks:?}");

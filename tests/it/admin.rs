@@ -80,9 +80,9 @@ fn every_modification_answers_with_the_statuses_of_version_1() {
         (b"\x01\x01\x03two", 0x00),
         // The last administrator stays.
         (b"\x01\x01\x04root", 0xfe),
-        // Dissector: there is nothing to turn on.
+        // Dissector.
+        (b"\x01\x02\x01", 0x00),
         (b"\x01\x02\x00", 0x00),
-        (b"\x01\x02\x01", 0xff),
         (b"\x01\x02\x02", 0xfe),
         // Idle clean-up.
         (b"\x01\x03\x00", 0x00),

@@ -35,6 +35,7 @@ mod admin_v2;
 // Many sessions, and programs of others.
 mod browser;
 mod crowd;
+mod dissect;
 mod random;
 mod real_clients;
 // The source itself.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use socks5d::logging::CloseReason;
 use socks5d::proxy::connect::AttemptError;
+use socks5d::proxy::dissect::{Watch, Way};
 use socks5d::proxy::mover::Tools;
 use socks5d::proxy::policy::Policy;
 use socks5d::proxy::relay::Progress;
@@ -16,6 +17,7 @@ use socks5d::proxy::session::{
 use socks5d::proxy::side::Side;
 use socks5d::proxy::wire::Reply;
 use socks5d::resolver::{Family, Outcome};
+use socks5d::settings::Dissector;
 use socks5d::store::{Store, StoreOptions, User};
 
 use crate::network::Connection;
@@ -35,6 +37,8 @@ pub(crate) struct Plan {
     reset: Option<(Who, usize)>,
     window: usize,
     buffer_size: usize,
+    /// Dissectors look at the relay's bytes.
+    is_watched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +101,7 @@ impl Plan {
             reset,
             window,
             buffer_size: 512 + usize::try_from(random.magnitude(65_536)).expect("small"),
+            is_watched: random.once_in(2),
         }
     }
 }
@@ -149,12 +154,17 @@ pub(crate) struct World {
     steps: u64,
 }
 
-/// The byte that stands at a place of a stream: each direction has its own.
+/// The byte that stands at a place of a stream: each direction has its own, and begins as dissectors like it.
 fn byte_at(who: Who, place: usize) -> u8 {
-    let salt = match who {
-        Who::Client => 0x51,
-        Who::Origin => 0xa7,
+    let (opening, salt): (&[u8], _) = match who {
+        Who::Client => {
+            (b"PUT / HTTP/1.1\r\nAuthorization: Basic YWw6cHc=\r\nContent-Length: 9999\r\n\r\n", 0x51)
+        }
+        Who::Origin => (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", 0xa7),
     };
+    if let Some(byte) = opening.get(place) {
+        return *byte;
+    }
     u8::try_from((place.wrapping_mul(31) ^ (place >> 8) ^ salt) & 0xff).expect("a byte")
 }
 
@@ -498,6 +508,13 @@ impl World {
 
     /// What was read ahead of the relay goes first.
     fn start_relay(&mut self) {
+        if let Some(Session::Relay(relay)) = self.session.as_mut()
+            && std::mem::take(&mut self.plan.is_watched)
+        {
+            let mut watch = Watch::new(Dissector::Full);
+            watch.see(Way::Up, &self.inbox);
+            relay.begin_watch(watch);
+        }
         if let Some(Session::Relay(relay)) = self.session.as_mut()
             && (!self.inbox.is_empty() || self.client_closed)
             && self.shown != usize::MAX

@@ -79,8 +79,8 @@ fn modify(modification: Modification, asker: &Asker, core: &mut Core) -> Option<
         }
         Modification::RemoveUser(name) => return remove_user(&name, asker, core),
         Modification::Dissector(Switch::Off) => set(core, asker, "dissector", "off"),
-        // This build looks at nothing, so there is nothing to turn on.
-        Modification::Dissector(Switch::On) => ModificationStatus::ServerError,
+        // Version 1 knows one way to be on.
+        Modification::Dissector(Switch::On) => set(core, asker, "dissector", "full"),
         Modification::IdleCleanup(switch) => {
             let cleanup = match switch {
                 Switch::Off => Cleanup::Off,
