@@ -12,20 +12,46 @@
 //! link.follow(v2::Request) -> Result<Follow, RequestError>                  Answer::Subscription
 //!     follow.next() -> Result<Option<v2::events::Event>, RequestError>        the next event; None when it is over
 //! link.notice() -> v2::events::Event                                        the next event of channel 0
+//! link.news() -> News                                                       notices, and how the link is doing
 //! link.ask_v1(v1::Request) -> Result<v1::Reply, RequestError>               version 1 only
 //! link.goodbye()                                                            leaves in good order
 //! ```
+//!
+//! [`Link::connect`] gives up when the association is lost. [`Link::connect_for_long`] connects again, repeats queries
+//! and continues subscriptions after the last event that they delivered; a change that was sent is never repeated.
 //!
 //! Asking for the next part or event says that the one before is displayed: its credit goes back. Requests that
 //! open a channel are given with [`CREDIT_BYTES`]. Dropping any of these futures, a `Parts` or a `Follow`
 //! cancels what it waits for.
 
+// Between the caller and the task that keeps the link.
+mod asks;
+mod handle;
+mod keeper;
+// The dialogue, pure.
+mod association;
+mod login;
+mod pipeline;
+// What carries it.
+mod carrier;
+mod dial;
+mod kernel;
+mod limits;
+mod sctp_options;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::fmt;
 use std::time::Duration;
 
+use pipo_protocol::v2::events::Event;
 use pipo_protocol::v2::{ErrorBody, Status, Word};
 use pipo_protocol::{Name, Password, Version};
 
 use crate::exit::Exit;
+
+pub use handle::{Follow, Link, Parts};
 
 /// Credit that opens a channel: sixteen records of any length.
 pub const CREDIT_BYTES: u32 = 64 * 1024;
@@ -47,6 +73,37 @@ pub struct Target {
     pub connect_limit: Duration,
     /// How long an answer, or the next part of one, may take.
     pub reply_limit: Duration,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// What a link does when its association is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterLoss {
+    /// It is lost, too.
+    End,
+    /// It connects again.
+    Return,
+}
+
+/// What nobody asked for by a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// An event of channel 0.
+    Notice(Box<Event>),
+    /// The association is lost, and why.
+    Lost(String),
+    /// The next attempt to connect is made after this time.
+    Waiting(Duration),
+    /// There is an association again.
+    Back,
+    /// There will be none any more, and why.
+    GaveUp(String),
 }
 
 /// What may carry the association.
@@ -121,7 +178,7 @@ pub enum ConnectError {
         limit: Duration,
     },
     /// The server does not speak the version.
-    #[error("the server does not speak version {0}")]
+    #[error("the server does not speak version {0}{advice}", advice = version_advice(*.0))]
     Version(u8),
     /// What came is not of the protocol.
     #[error("the server does not follow the protocol: {0}")]
@@ -160,6 +217,15 @@ pub enum RequestError {
     /// The version that is spoken cannot say this.
     #[error("version {0} of the protocol cannot do this")]
     Version(u8),
+}
+
+/// What to do about a version that the server does not speak.
+fn version_advice(version: u8) -> &'static str {
+    match version {
+        2 => "; --protocol 1 may do, but sends the password in clear",
+        1 => "; leave out --protocol 1",
+        _ => "",
+    }
 }
 
 impl ConnectError {
