@@ -65,6 +65,29 @@ pub const INBOX_MESSAGES_MAX: usize = 4096;
 /// Longest time that a worker spends on I/O before it looks at its inbox and timers again.
 pub const TURN_BUDGET: Duration = Duration::from_millis(2);
 
+/// Questions of the control loop that a worker has under way; more are refused.
+pub const DESK_QUESTIONS_MAX: usize = 64;
+
+/// Sessions, or places of the cache, that a worker looks at in one turn for a list.
+pub const DESK_SLOTS_PER_TURN: usize = 256;
+
+/// Rows of a list that a worker gives at once; the next ones only when they are asked for.
+pub const DESK_PAGE_ROWS: usize = 256;
+const _: () = assert!(DESK_PAGE_ROWS >= DESK_SLOTS_PER_TURN, "what one turn finds fits a page");
+
+/// How long a worker looks for sessions to end in one turn: the other half of the turn is the sessions'.
+pub const DESK_BUDGET: Duration = Duration::from_millis(1);
+const _: () = assert!(DESK_BUDGET.as_nanos() * 2 <= TURN_BUDGET.as_nanos());
+
+/// Events and steps of traces that wait for the control loop, of each worker; more are dropped and counted.
+pub const NEWS_PER_WORKER_MAX: usize = 4096;
+
+/// Sessions of a worker that are traced at once.
+pub const TRACES_PER_WORKER_MAX: usize = 64;
+
+/// How often a trace tells of bytes.
+pub const TRACE_INTERVAL: Duration = Duration::from_millis(100);
+
 // ---- sessions -------------------------------------------------------------------------------------------
 
 /// Longest request: 4 fixed bytes, length byte, 255-byte name, port (RFC 1928 §4).

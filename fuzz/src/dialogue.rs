@@ -164,7 +164,7 @@ impl World {
     }
 
     fn stage(&self) -> &'static str {
-        self.session.as_ref().map_or("gone", Session::stage)
+        self.session.as_ref().map_or("gone", |session| session.stage().as_str())
     }
 
     fn deadline(&self) -> Option<Instant> {

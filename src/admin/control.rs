@@ -138,7 +138,7 @@ impl Daemon {
             metrics: &metrics,
             access: &access,
             start: start_number(),
-            on_end: Arc::clone(&waker),
+            waker: Arc::clone(&waker),
         })?;
         plane.set_tcp_options(&tcp);
         let (notes, left) = Notes::new(waker);
@@ -155,6 +155,7 @@ impl Daemon {
             plane,
             notes,
             idle_timeout_kept,
+            last_question: 0,
             unpublished: false,
             dissector_told: Dissector::Off,
             events: events::Events::default(),
@@ -196,6 +197,7 @@ impl Daemon {
             while let Ok(note) = self.left.try_recv() {
                 self.take(note, now);
             }
+            self.core.plane.take_told(|_, _| {});
             while let Some(signal) = self.signals.next_arrived() {
                 self.hear(signal);
             }

@@ -21,6 +21,7 @@ use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::inbox::{Message, Snapshot};
+use crate::proxy::live::{Question, QuestionId, Whose};
 use crate::proxy::plane::Plane;
 use crate::proxy::policy::Policy;
 use crate::proxy::session::{Authentication, Rules};
@@ -44,6 +45,8 @@ pub(super) struct Core {
     pub(super) notes: Notes,
     /// The last idle timeout that was not `off`: what holds again when idle sessions are closed again.
     pub(super) idle_timeout_kept: Duration,
+    /// Questions to the workers are numbered.
+    pub(super) last_question: u64,
     /// Workers have not been told yet what they have to know.
     pub(super) unpublished: bool,
     /// What was said last of how much dissectors show.
@@ -183,7 +186,11 @@ impl Core {
     /// Users are not who they were: tells the workers at once, whose sessions may have to end.
     pub(super) fn users_changed(&mut self) {
         self.publish(); // Whether passwords are required may depend on it.
-        self.plane.tell(|| Message::UsersChanged);
+        self.last_question += 1;
+        let question = Question::EndFormer(Whose::Everyone);
+        if self.plane.ask_all(QuestionId(self.last_question), &question) < self.plane.workers_count() {
+            log::error!("a worker could not be told that users have changed");
+        }
     }
 
     /// Looks whether hosts, name servers, routes or addresses have changed.

@@ -155,6 +155,8 @@ metrics! {
         SessionsAccepted, "sessions_accepted", Count, "Connections accepted from clients.";
         SessionsRelayed, "sessions_relayed", Count, "Sessions whose origin was connected.";
         SessionsClosed, "sessions_closed", Count, "Sessions that ended, whatever the cause.";
+        SessionsKilled, "sessions_killed", Count, "Sessions ended by an administrator, or because their user was changed.";
+        NewsDropped, "news_dropped", Count, "Session events and trace steps that the control loop took too slowly.";
         SessionsIpv4, "sessions_ipv4", Count in Connected "ipv4", "Sessions connected to an IPv4 origin.";
         SessionsIpv6, "sessions_ipv6", Count in Connected "ipv6", "Sessions connected to an IPv6 origin.";
         SessionsByName, "sessions_by_name", Count, "Sessions that asked for a name, not an address.";

@@ -178,6 +178,7 @@ impl Connect {
         if let Some(slot) = self.attempts.get_mut(usize::from(id.0)) {
             *slot = Some(Attempt { address, deadline: context.now + context.rules.connect_timeout });
             self.attempts_count += 1;
+            context.facts.attempts_count = self.attempts_count;
             self.next_attempt_at = context.now + limits::CONNECTION_ATTEMPT_DELAY;
             context.out.push(Output::Attempt(id, address));
         }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::accept::Place;
+use super::live::{Question, QuestionId};
 use super::policy::Policy;
 use super::session::Rules;
-use crate::ids::ListenerId;
+use crate::ids::{ListenerId, SessionId};
 use crate::limits;
 use crate::resolver;
 use crate::settings::Settings;
@@ -53,18 +54,44 @@ pub enum Message {
     Verdict(SessionKey, Verdict),
     /// Settings, policy or resolver have changed.
     Snapshot(Arc<Snapshot>),
-    /// Users were removed or changed: sessions of an older generation end.
-    UsersChanged,
+    /// Something to look up or to do, answered through the door.
+    Ask(QuestionId, Question),
+    /// The next page of an answer.
+    More(QuestionId),
+    /// Nobody waits for the rest of an answer any more.
+    Forget(QuestionId),
+    /// Whether to tell what happens to sessions.
+    TellNews(Switch),
+    /// Nobody follows this session any more.
+    Untrace(SessionId),
     /// Accept no more; end once the last session has.
     Drain,
     /// End every session and then the worker.
     Stop,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// What waits for a worker.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// The latest one; those before it are of no interest any more.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) messages: VecDeque<Message>,
+    questions_count: usize,
+}
+
 /// A worker as the others see it.
 #[derive(Debug)]
 pub struct Inbox {
-    messages: Mutex<VecDeque<Message>>,
+    waiting_for_it: Mutex<Waiting>,
     /// Something waits: looked at without the lock.
     waiting: AtomicBool,
     waker: mio::Waker,
@@ -74,35 +101,51 @@ pub struct Inbox {
 
 impl Inbox {
     pub(super) fn new(waker: mio::Waker) -> Self {
-        Self { messages: Mutex::default(), waiting: AtomicBool::new(false), waker, load: AtomicUsize::new(0) }
+        Self {
+            waiting_for_it: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            waker,
+            load: AtomicUsize::new(0),
+        }
     }
 
-    /// Leaves a message; gives it back when too many wait. Control messages always find room: there are few.
+    /// Leaves a message; gives it back when too many of its kind wait. A snapshot takes the place of the one
+    /// that waits; of the other control messages there are few.
     pub fn send(&self, message: Message) -> Result<(), Message> {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        let bounded = matches!(message, Message::Accepted(_));
-        if bounded && messages.len() >= limits::INBOX_MESSAGES_MAX {
+        let mut waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_question = matches!(message, Message::Ask(..));
+        let is_connection = matches!(message, Message::Accepted(_));
+        if is_connection && waiting.messages.len() >= limits::INBOX_MESSAGES_MAX
+            || is_question && waiting.questions_count >= limits::DESK_QUESTIONS_MAX
+        {
             return Err(message);
         }
-        messages.push_back(message);
-        drop(messages);
+        waiting.questions_count += usize::from(is_question);
+        if let Message::Snapshot(snapshot) = message {
+            waiting.snapshot = Some(snapshot);
+        } else {
+            waiting.messages.push_back(message);
+        }
+        drop(waiting);
         if !self.waiting.swap(true, Ordering::AcqRel) {
             self.wake();
         }
         Ok(())
     }
 
-    /// Messages that wait.
-    pub(super) fn count(&self) -> usize {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// Takes all messages, in exchange for what `into` has: nothing.
+    pub(super) fn take(&self, into: &mut Waiting) {
+        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
+            into.questions_count = 0;
+            let mut waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut *waiting, into);
+        }
     }
 
-    /// Takes all messages.
-    pub(super) fn take(&self, into: &mut VecDeque<Message>) {
-        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
-            let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut *messages, into);
-        }
+    /// Messages that wait.
+    pub(super) fn count(&self) -> usize {
+        let waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.messages.len() + usize::from(waiting.snapshot.is_some())
     }
 
     fn wake(&self) {
@@ -112,5 +155,51 @@ impl Inbox {
         {
             log::error!("a worker could not be woken: error=\"{error}\"");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+    use crate::proxy::session::Authentication;
+
+    fn snapshot(idle_ms: u64) -> Message {
+        let settings = Arc::new(Settings::default());
+        let idle = std::time::Duration::from_millis(idle_ms);
+        Message::Snapshot(Arc::new(Snapshot {
+            rules: Rules {
+                auth: Authentication::None,
+                connect_timeout: idle,
+                idle_timeout: Some(idle),
+                half_closed_timeout: idle,
+            },
+            policy: Policy::default(),
+            resolver: resolver::Config::from_settings(&settings, &[]),
+            tcp: TcpOptions::default(),
+            settings,
+        }))
+    }
+
+    #[test]
+    fn of_the_snapshots_the_latest_is_taken_and_questions_are_bounded() {
+        let poll = Poll::new().unwrap();
+        let inbox = Inbox::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        for idle_ms in 1..=10_000 {
+            inbox.send(snapshot(idle_ms)).unwrap();
+        }
+        for question in 0..limits::DESK_QUESTIONS_MAX as u64 {
+            inbox.send(Message::Ask(QuestionId(question), Question::Resume)).unwrap();
+        }
+        inbox.send(Message::Ask(QuestionId(0), Question::Resume)).unwrap_err();
+        inbox.send(Message::Drain).unwrap();
+        assert_eq!(inbox.count(), limits::DESK_QUESTIONS_MAX + 2);
+        let mut taken = Waiting::default();
+        inbox.take(&mut taken);
+        let idle = taken.snapshot.take().unwrap().rules.idle_timeout;
+        assert_eq!(idle, Some(std::time::Duration::from_millis(10_000)));
+        assert_eq!(taken.messages.len(), limits::DESK_QUESTIONS_MAX + 1);
+        inbox.send(Message::Ask(QuestionId(1), Question::Resume)).unwrap();
     }
 }

@@ -32,3 +32,11 @@ pub mod plane;
 mod slot;
 mod turn;
 pub mod worker;
+
+// What the control loop asks and is told while sessions run.
+mod desk;
+pub mod door;
+pub mod live;
+mod order;
+mod trace;
+mod views;

@@ -138,6 +138,12 @@ impl Tools {
         self.scratch.len().clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
     }
 
+    /// Whether a direction of that pace is spliced, as long as there are pipes.
+    #[must_use]
+    pub(super) fn splices(&self, pace: Pace) -> bool {
+        pace.full_reads >= FULL_READS_TO_SPLICE && !self.is_one_alone
+    }
+
     /// Reads once and passes on what the other side takes; the rest is held.
     pub(super) fn carry<S: Side>(
         &mut self,
@@ -146,8 +152,7 @@ impl Tools {
         from: &mut S,
         to: &mut S,
     ) -> Result<Carried, Fault> {
-        if pace.full_reads >= FULL_READS_TO_SPLICE
-            && !self.is_one_alone
+        if self.splices(*pace)
             && let Some(pipe) = self.take_pipe()
         {
             return self.carry_spliced(held, pace, from, to, pipe);

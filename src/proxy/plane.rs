@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use mio::{Poll, Waker};
 
-use super::accept::{Admission, BoundBy, Listener};
+use super::accept::{Admission, BoundBy, ListenError, Listener};
+use super::door::Door;
 use super::inbox::{Inbox, Message, Snapshot};
+use super::live::{Question, QuestionId, Told};
 use super::worker::{self, Seed, Shared, Worker};
 use crate::ids::WorkerId;
 use crate::limits;
@@ -23,6 +25,7 @@ use crate::sys::socket::{self, TcpOptions};
 #[derive(Debug)]
 pub struct Plane {
     shared: Arc<Shared>,
+    door: Arc<Door>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     ended_count: Arc<AtomicUsize>,
 }
@@ -45,8 +48,8 @@ pub struct Parts<'a> {
     pub access: &'a AccessWriter,
     /// The number of this start.
     pub start: u32,
-    /// Woken when a worker has ended.
-    pub on_end: Arc<Waker>,
+    /// The control loop's: woken when a worker has something to tell, or has ended.
+    pub waker: Arc<Waker>,
 }
 
 /// How the workers have ended.
@@ -75,6 +78,7 @@ impl Plane {
             start: parts.start,
             epoch: Instant::now(),
         });
+        let door = Arc::new(Door::new(count, Arc::clone(&parts.waker)));
         let mut threads = Vec::new();
         let ended_count = Arc::new(AtomicUsize::new(0));
         for (place, poll) in polls.into_iter().enumerate() {
@@ -91,16 +95,17 @@ impl Plane {
                 counters: Arc::clone(counters),
                 sink: parts.access.sink(),
                 resolver: Arc::clone(&parts.resolver),
+                door: Arc::clone(&door),
                 pipes_count_max: limits::PIPES_PER_WORKER_MAX,
             };
-            let on_end = TellEnd { ended_count: Arc::clone(&ended_count), waker: Arc::clone(&parts.on_end) };
+            let on_end = TellEnd { ended_count: Arc::clone(&ended_count), waker: Arc::clone(&parts.waker) };
             let thread = std::thread::Builder::new().name(format!("worker {place}")).spawn(move || {
                 let _on_end = on_end;
                 Worker::new(seed).run()
             })?;
             threads.push(thread);
         }
-        Ok(Self { shared, threads, ended_count })
+        Ok(Self { shared, door, threads, ended_count })
     }
 
     /// Where it listens.
@@ -140,17 +145,56 @@ impl Plane {
     /// whoever comes after us.
     pub fn stop_listening(&self) {
         for listener in self.shared.listeners.iter().filter(|each| each.bound_by == BoundBy::Us) {
-            if let Err(error) = socket::stop_listening(&listener.socket) {
+            if let Err(error) = socket::stop_listening(&listener.socket)
+                && error.kind() != io::ErrorKind::NotConnected
+            {
                 log::warn!("still listening: address={} error=\"{error}\"", listener.address);
             }
         }
+    }
+
+    /// Lets connections come in again; they wait in the backlog until workers accept.
+    pub fn listen_again(&self) -> Result<(), ListenError> {
+        for listener in self.shared.listeners.iter().filter(|each| each.bound_by == BoundBy::Us) {
+            let address = listener.address;
+            socket::listen_again(&listener.socket).map_err(|cause| ListenError { address, cause })?;
+        }
+        Ok(())
+    }
+
+    /// Asks one worker, which answers through [`Plane::take_told`]. `false` when there is no such worker, or it
+    /// has too many questions already.
+    #[must_use]
+    pub fn ask(&self, worker: WorkerId, id: QuestionId, question: Question) -> bool {
+        let inbox = self.shared.inboxes.get(usize::from(worker.0));
+        inbox.is_some_and(|inbox| inbox.send(Message::Ask(id, question)).is_ok())
+    }
+
+    /// Asks every worker; gives how many were asked.
+    #[must_use]
+    pub fn ask_all(&self, id: QuestionId, question: &Question) -> usize {
+        let inboxes = self.shared.inboxes.iter();
+        inboxes.filter(|inbox| inbox.send(Message::Ask(id, question.clone())).is_ok()).count()
+    }
+
+    /// Tells one worker.
+    pub fn tell_one(&self, worker: WorkerId, message: Message) {
+        let inbox = self.shared.inboxes.get(usize::from(worker.0));
+        if inbox.is_some_and(|inbox| inbox.send(message).is_err()) {
+            log::error!("a worker could not be told"); // Only connections and questions are ever refused.
+        }
+    }
+
+    /// Takes what workers have told since the last time, in the order in which each of them did.
+    pub fn take_told(&self, hear: impl FnMut(WorkerId, Told)) {
+        self.door.take(hear);
     }
 
     /// Tells every worker.
     pub fn tell(&self, message: impl Fn() -> Message) {
         for inbox in &self.shared.inboxes {
             if inbox.send(message()).is_err() {
-                log::error!("a worker could not be told"); // Only connections are ever refused.
+                log::error!("a worker could not be told"); // Only connections and questions are ever refused.
             }
         }
     }

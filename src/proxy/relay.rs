@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use super::dissect::{Watch, Way};
+use super::live::EndedSides;
 use super::mover::{Carried, Held, Pace, Tools};
 use super::session::{Context, Input, Output, Rules, Session};
 use super::side::{Fault, Side};
@@ -138,6 +139,28 @@ impl Relay {
         self.up_course.end != End::Ahead || self.down_course.end != End::Ahead
     }
 
+    /// When the last byte moved; the beginning, where none did.
+    #[must_use]
+    pub fn last_byte(&self) -> Instant {
+        self.last_byte
+    }
+
+    /// Which sides have sent their end.
+    #[must_use]
+    pub fn ended_sides(&self) -> EndedSides {
+        EndedSides {
+            client: self.up_course.end != End::Ahead,
+            origin: self.down_course.end != End::Ahead,
+        }
+    }
+
+    /// How most bytes travel: `splice` as soon as a direction does. What is looked at is copied.
+    #[must_use]
+    pub fn mover(&self, tools: &Tools) -> &'static str {
+        let is_spliced = tools.splices(self.up_course.pace) || tools.splices(self.down_course.pace);
+        if is_spliced && self.watch.is_none() { "splice" } else { "copy" }
+    }
+
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
         let half_closed = self.is_half_closed().then_some(rules.half_closed_timeout);
         let patience = match (half_closed, rules.idle_timeout) {
@@ -179,6 +202,12 @@ impl Direction {
     #[must_use]
     pub fn into_held(self) -> Held {
         self.held
+    }
+
+    /// Bytes that were read and not passed on.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// Moves bytes until one side has no more to give or to take, or the budget is used up (`true`).

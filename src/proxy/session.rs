@@ -40,6 +40,35 @@ pub enum Session {
     Closing(Closing),
 }
 
+/// A stage without what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the variant of `Session` of that name")]
+pub enum Stage {
+    Negotiate,
+    Authenticate,
+    Request,
+    Resolve,
+    Connect,
+    Relay,
+    Closing,
+}
+
+impl Stage {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Negotiate => "negotiate",
+            Self::Authenticate => "authenticate",
+            Self::Request => "request",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Relay => "relay",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 /// What the worker tells a session. Borrows the bytes that have arrived and were not consumed yet.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -146,6 +175,8 @@ pub struct Facts {
     pub dns: Option<Duration>,
     /// Time that connecting took.
     pub connect: Option<Duration>,
+    /// Connect attempts so far.
+    pub attempts_count: u8,
 }
 
 /// How sessions begin and how long their stages may last: an immutable snapshot of the live settings.
@@ -239,17 +270,17 @@ impl Session {
         }
     }
 
-    /// The stage's name, for logs and the admin channel.
+    /// Which stage it is, for logs and the admin channel.
     #[must_use]
-    pub fn stage(&self) -> &'static str {
+    pub fn stage(&self) -> Stage {
         match self {
-            Self::Negotiate(_) => "negotiate",
-            Self::Authenticate(_) => "authenticate",
-            Self::Request(_) => "request",
-            Self::Resolve(_) => "resolve",
-            Self::Connect(_) => "connect",
-            Self::Relay(_) => "relay",
-            Self::Closing(_) => "closing",
+            Self::Negotiate(_) => Stage::Negotiate,
+            Self::Authenticate(_) => Stage::Authenticate,
+            Self::Request(_) => Stage::Request,
+            Self::Resolve(_) => Stage::Resolve,
+            Self::Connect(_) => Stage::Connect,
+            Self::Relay(_) => Stage::Relay,
+            Self::Closing(_) => Stage::Closing,
         }
     }
 }
@@ -268,6 +299,7 @@ impl Facts {
             resolved: None,
             dns: None,
             connect: None,
+            attempts_count: 0,
         }
     }
 }

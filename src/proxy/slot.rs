@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 
 use super::accept::Place;
 use super::inbox::SessionKey;
+use super::order::{Chained, Links};
 use super::session::{AttemptId, Facts, Session};
 use super::side::{Ready, Side};
 use super::timers::Tick;
@@ -41,6 +42,10 @@ pub(super) struct Slot {
     pub(super) queued: bool,
     /// The connection to the origin is probed when it is silent.
     pub(super) kept_alive: bool,
+    /// Somebody follows every step of it.
+    pub(super) traced: bool,
+    /// Its neighbours by age.
+    pub(super) links: Links,
     /// Counted among its user's sessions.
     pub(super) counted: bool,
     /// Bytes already added to the user's statistics, each way.
@@ -117,6 +122,12 @@ impl SessionKey {
             Ok(side) => SideOf::Attempt(AttemptId(side - 1)),
         };
         (Self(bits & !(((1 << SIDE_BITS) - 1) << INDEX_BITS)), side)
+    }
+}
+
+impl Chained for Slot {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
     }
 }
 

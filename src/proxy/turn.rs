@@ -10,10 +10,12 @@ use mio::Interest;
 
 use super::connect::AttemptError;
 use super::inbox::{Message, SessionKey};
+use super::live::Happened;
 use super::relay::Progress;
 use super::session::{AttemptId, Context, Families, Input, Login, Output, Session, Target};
 use super::side::{Fault, Side};
 use super::slot::{Handshake, SideOf, Slot, Socket};
+use super::trace::Before;
 use super::wire::Reply;
 use super::worker::{Weight, Worker};
 use crate::limits;
@@ -137,10 +139,14 @@ impl Worker {
         let mut consumed = 0;
         let snapshot = Arc::clone(&self.snapshot);
         let mut outputs = std::mem::take(&mut self.outputs);
+        let mut before = None;
         if let Some(slot) =
             self.sessions.get_mut(key.index()).filter(|slot| slot.generation == key.generation())
             && let Some(session) = slot.session.take()
         {
+            if slot.traced {
+                before = Some(Before::new(&session, &input));
+            }
             let mut context = Context {
                 now: self.now,
                 epoch: self.shared.epoch,
@@ -151,6 +157,9 @@ impl Worker {
                 out: &mut outputs,
             };
             slot.session = Some(session.step(input, &mut context));
+        }
+        if let Some(before) = before {
+            self.trace_step(key, before, &outputs);
         }
         self.carry_out(key, &mut outputs);
         outputs.clear();
@@ -375,8 +384,9 @@ impl Worker {
         if slot.count_user() {
             self.counters.raise(Gauge::SessionsRelaying);
         }
+        self.announce(key, Happened::Connected);
         // The user may have been removed while the session was on its way here.
-        if slot.is_of_former_user() {
+        if self.slot(key).is_some_and(|slot| slot.is_of_former_user()) {
             self.end(key, CloseReason::Killed);
         }
     }
@@ -436,10 +446,14 @@ impl Worker {
 
     /// Ends a session: passes a reset on where that is the truth, logs, counts, gives everything back.
     pub(super) fn end(&mut self, key: SessionKey, reason: CloseReason) {
-        if self.slot(key).is_none() {
-            return;
+        let Some(slot) = self.slot(key) else { return };
+        if slot.traced {
+            self.trace_end(key, reason);
         }
         self.log(key, LogFormat::Json, Some(reason));
+        self.announce(key, Happened::Ended(reason));
+        self.skip(key.index());
+        self.order.take_out(&mut self.sessions, key.index());
         let mut slot = self.sessions.remove(key.index());
         slot.report(Report::All);
         self.counters
@@ -464,6 +478,9 @@ impl Worker {
             self.tools.drop_held(relay.down.into_held());
         }
         self.counters.count(Counter::SessionsClosed);
+        if reason == CloseReason::Killed {
+            self.counters.count(Counter::SessionsKilled);
+        }
         if let Some(place) = slot.place.take() {
             self.leave(place);
         }
@@ -527,7 +544,7 @@ enum Report {
 
 impl Slot {
     /// Bytes up and down.
-    fn bytes(&self) -> (u64, u64) {
+    pub(super) fn bytes(&self) -> (u64, u64) {
         match &self.session {
             Some(Session::Relay(relay)) => (relay.up.bytes, relay.down.bytes),
             Some(_) | None => (0, 0),

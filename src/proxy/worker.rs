@@ -14,8 +14,12 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::accept::{Admission, Listener};
-use super::inbox::{Connection, Inbox, Message, SessionKey, Snapshot};
+use super::desk::Desk;
+use super::door::Door;
+use super::inbox::{Connection, Inbox, Message, SessionKey, Snapshot, Waiting};
+use super::live::Happened;
 use super::mover::Tools;
+use super::order::{Links, Order};
 use super::session::{AttemptId, Facts, Input, Output, Session};
 use super::slot::{Handshake, SideOf, Slot, Socket};
 use super::timers::{Tick, Wheel};
@@ -59,6 +63,7 @@ pub(super) struct Seed {
     pub(super) counters: Arc<Counters>,
     pub(super) sink: AccessSink,
     pub(super) resolver: Arc<resolver::Shared>,
+    pub(super) door: Arc<Door>,
     pub(super) pipes_count_max: usize,
 }
 
@@ -74,6 +79,10 @@ pub(super) struct Worker {
     pub(super) resolver: Resolver,
     pub(super) tools: Tools,
     pub(super) sessions: Slab<Slot>,
+    /// The sessions by age.
+    pub(super) order: Order,
+    /// What the control loop asks.
+    pub(super) desk: Desk,
     pub(super) wheel: Wheel,
     /// The time of this turn.
     pub(super) now: Instant,
@@ -84,9 +93,9 @@ pub(super) struct Worker {
     pub(super) outgoing: Vec<u8>,
     /// Where a handshake's bytes are read into.
     pub(super) incoming: Vec<u8>,
-    messages: VecDeque<Message>,
+    messages: Waiting,
     expired: Vec<(Tick, u64)>,
-    sessions_begun: u64,
+    pub(super) sessions_begun: u64,
     accepting: Accepting,
     /// Since when access lines wait in the sink.
     lines_since: Option<Instant>,
@@ -98,6 +107,8 @@ enum Accepting {
     Yes,
     /// For want of places or descriptors, until then or until a session ends.
     PausedUntil(Instant),
+    /// Not until it is told to.
+    Resting,
     /// Draining: never again.
     Over,
 }
@@ -121,13 +132,15 @@ impl Worker {
             counters: seed.counters,
             sink: seed.sink,
             sessions: Slab::new(),
+            order: Order::default(),
+            desk: Desk::new(seed.door),
             wheel: Wheel::new(now),
             now,
             queue: VecDeque::new(),
             outputs: Vec::new(),
             outgoing: Vec::new(),
             incoming: vec![0; limits::EARLY_BYTES_MAX],
-            messages: VecDeque::new(),
+            messages: Waiting::default(),
             expired: Vec::new(),
             sessions_begun: 0,
             accepting: Accepting::Over,
@@ -153,6 +166,7 @@ impl Worker {
                 self.note(event);
             }
             self.answer_lookups();
+            self.work();
             self.serve_queue();
             self.expire();
             self.finish_turn();
@@ -170,16 +184,16 @@ impl Worker {
 
     /// How long this worker may sleep.
     fn patience(&self) -> Duration {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || self.desk.is_busy() {
             return Duration::ZERO;
         }
         let retry = match self.accepting {
             Accepting::PausedUntil(at) => Some(at),
-            Accepting::Yes | Accepting::Over => None,
+            Accepting::Yes | Accepting::Resting | Accepting::Over => None,
         };
         let lines = self.lines_since.map(|since| since + limits::ACCESS_LOG_LINGER);
-        let earliest =
-            [self.wheel.next(), self.resolver.deadline(), retry, lines].into_iter().flatten().min();
+        let moments = [self.wheel.next(), self.resolver.deadline(), retry, lines, self.desk.traces.due];
+        let earliest = moments.into_iter().flatten().min();
         let poll_timeout = self.snapshot.settings.poll_timeout;
         earliest.map_or(poll_timeout, |at| at.saturating_duration_since(Instant::now()).min(poll_timeout))
     }
@@ -188,16 +202,23 @@ impl Worker {
         let mut messages = std::mem::take(&mut self.messages);
         self.inbox.take(&mut messages);
         let mut life = Life::GoesOn;
-        for message in messages.drain(..) {
+        if let Some(snapshot) = messages.snapshot.take() {
+            self.adopt(snapshot);
+        }
+        for message in messages.messages.drain(..) {
             match message {
                 Message::Accepted(connection) => self.begin(connection),
                 Message::Verdict(key, verdict) => self.verdict(key, verdict),
                 Message::Snapshot(snapshot) => self.adopt(snapshot),
-                Message::UsersChanged => self.end_sessions(CloseReason::Killed, Slot::is_of_former_user),
+                Message::Ask(id, question) => self.ask(id, question),
+                Message::More(id) => self.desk.more(id),
+                Message::Forget(id) => self.desk.forget(id),
+                Message::TellNews(switch) => self.desk.news = switch,
+                Message::Untrace(id) => self.end_trace(id),
                 Message::Drain => self.stop_accepting(),
                 Message::Stop => {
                     self.stop_accepting();
-                    self.end_sessions(CloseReason::Drained, |_| true);
+                    self.end_sessions(CloseReason::Drained);
                     life = Life::Over;
                 }
             }
@@ -225,7 +246,9 @@ impl Worker {
             }
             resolver::TOKEN_BASE => self.resolver.on_event(event, self.now, self.poll.registry()),
             _ if event.token() == WAKER => {}
-            _ => self.accept(event.token().0 & !KIND_MASK),
+            _ => {
+                self.accept(event.token().0 & !KIND_MASK);
+            }
         }
     }
 
@@ -328,6 +351,13 @@ impl Worker {
     }
 
     fn finish_turn(&mut self) {
+        if !self.desk.traces.is_empty() {
+            self.trace_progress();
+        }
+        let lost = self.desk.hand_over(self.id);
+        if lost > 0 {
+            self.counters.add(Counter::NewsDropped, lost);
+        }
         self.counters.set(Gauge::SessionsCurrent, self.sessions.len() as u64);
         if self.sink.has_lines() {
             let since = *self.lines_since.get_or_insert(self.now);
@@ -350,14 +380,25 @@ impl Worker {
         self.sessions.get_mut(key.index()).filter(|slot| slot.generation == key.generation())
     }
 
-    /// Ends every session that fits.
-    fn end_sessions(&mut self, reason: CloseReason, fits: impl Fn(&Slot) -> bool) {
-        let fitting = self.sessions.iter().filter(|(_, slot)| fits(slot));
-        let keys: Vec<_> = fitting.map(|(index, slot)| slot.key(index)).collect();
+    /// The id of the session that began last.
+    pub(super) fn youngest_id(&self) -> SessionId {
+        SessionId::new(self.shared.start, self.id, self.sessions_begun)
+    }
+
+    /// Ends every session.
+    fn end_sessions(&mut self, reason: CloseReason) {
+        let keys: Vec<_> = self.sessions.iter().map(|(index, slot)| slot.key(index)).collect();
         for key in keys {
             self.end(key, reason);
         }
     }
+}
+
+/// What is known of a listener's backlog after some accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    Empty,
+    Unknown,
 }
 
 /// Whether the worker goes on.
@@ -377,32 +418,59 @@ pub(super) enum Weight {
 // Accepting.
 impl Worker {
     /// Accepts a few connections of a listener; what is left there wakes some worker again.
-    fn accept(&mut self, place: usize) {
+    fn accept(&mut self, place: usize) -> Backlog {
         if self.accepting != Accepting::Yes {
-            return;
+            return Backlog::Unknown;
         }
         let shared = Arc::clone(&self.shared);
-        let Some(listener) = shared.listeners.get(place) else { return };
+        let Some(listener) = shared.listeners.get(place) else { return Backlog::Unknown };
         for _ in 0..limits::ACCEPTS_PER_TURN {
             // The place is taken before the connection: what cannot be served stays in the backlog.
             if !shared.admission.reserve() {
-                return self.pause_accepting();
+                self.pause_accepting();
+                return Backlog::Unknown;
             }
             match listener.socket.accept() {
                 Ok((socket, client)) => self.admit(listener, socket.into(), client),
                 Err(error) => {
                     shared.admission.cancel();
                     if error.kind() == io::ErrorKind::WouldBlock {
-                        return;
+                        return Backlog::Empty;
                     }
                     self.counters.count(Counter::AcceptFailed);
                     // Else the client was gone before we came (accept(2), "Error handling").
                     if !is_peer_error(&error) {
                         log::debug!("accepting pauses: worker={} error=\"{error}\"", self.id.0);
-                        return self.pause_accepting();
+                        self.pause_accepting();
+                        return Backlog::Unknown;
                     }
                 }
             }
+        }
+        Backlog::Unknown
+    }
+
+    /// Accepts what waits at every listener, a few connections of each. Whether nothing is left that this
+    /// worker could take.
+    pub(super) fn empty_backlogs(&mut self) -> bool {
+        let are_empty = (0..self.shared.listeners.len()).all(|place| self.accept(place) == Backlog::Empty);
+        are_empty || self.accepting != Accepting::Yes
+    }
+
+    /// Accepts no more until it is told to.
+    pub(super) fn rest(&mut self) {
+        match self.accepting {
+            Accepting::Yes => self.take_listeners_out(),
+            Accepting::PausedUntil(_) | Accepting::Resting => {}
+            Accepting::Over => return,
+        }
+        self.accepting = Accepting::Resting;
+    }
+
+    /// The end of a rest.
+    pub(super) fn accept_again(&mut self) {
+        if self.accepting == Accepting::Resting {
+            self.resume_accepting();
         }
     }
 
@@ -443,6 +511,7 @@ impl Worker {
         let mut stream = mio::net::TcpStream::from_std(connection.socket);
         self.sessions_begun += 1;
         let generation = u32::try_from(self.sessions_begun & u64::from(u32::MAX)).unwrap_or(0);
+        let id = self.youngest_id();
         let entry = self.sessions.vacant_entry();
         let key = SessionKey::new(entry.key(), generation);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -458,7 +527,7 @@ impl Worker {
         let mut client = Socket::new(stream);
         client.ready.writable = true; // A new connection's send buffer is empty.
         entry.insert(Slot {
-            id: SessionId::new(self.shared.start, self.id, self.sessions_begun),
+            id,
             generation,
             session: Some(Session::new(deadline)),
             client,
@@ -473,10 +542,14 @@ impl Worker {
             armed: Tick::NEVER,
             queued: false,
             kept_alive: false,
+            traced: false,
+            links: Links::default(),
             counted: false,
             reported: (0, 0),
         });
+        self.order.append(&mut self.sessions, key.index());
         self.arm(key);
+        self.announce(key, Happened::Opened);
     }
 
     /// Gives a session's place back.

@@ -205,18 +205,30 @@ impl Cache {
         self.len() == 0
     }
 
-    /// What would be served now, in no order.
-    pub fn entries(&self, now: Instant, epoch: u64) -> impl Iterator<Item = CacheEntryView> {
-        self.slots.iter().flatten().filter(move |entry| entry.is_servable(now, epoch)).map(move |entry| {
-            CacheEntryView {
-                name: entry.name.clone(),
-                family: entry.family,
-                outcome: entry.outcome.clone(),
-                ttl_left: entry.served_until.saturating_duration_since(now),
-                source: entry.source,
-                freshness: entry.freshness,
-            }
-        })
+    /// What would be served now, in no order: of the places from `start` on, at most `count` of them. `None`
+    /// behind the last place.
+    pub fn entries(
+        &self,
+        start: usize,
+        count: usize,
+        now: Instant,
+        epoch: u64,
+    ) -> Option<impl Iterator<Item = CacheEntryView>> {
+        let slots = self.slots.get(start..).filter(|rest| !rest.is_empty())?.iter().take(count);
+        Some(slots.flatten().filter_map(move |entry| entry.view(now, epoch)))
+    }
+
+    /// What would be served now of one name, IPv4 before IPv6.
+    pub fn entries_of(
+        &self,
+        name: &DomainName,
+        now: Instant,
+        epoch: u64,
+    ) -> impl Iterator<Item = CacheEntryView> {
+        let places = self.places.iter().filter_map(|places| places.get(name));
+        places
+            .filter_map(|place| self.slots.get(*place)?.as_ref())
+            .filter_map(move |entry| entry.view(now, epoch))
     }
 
     fn entry(&mut self, name: &DomainName, family: Family) -> Option<&mut Entry> {
@@ -261,6 +273,18 @@ impl Cache {
 }
 
 impl Entry {
+    /// For people; `None` where it is not served any more.
+    fn view(&self, now: Instant, epoch: u64) -> Option<CacheEntryView> {
+        self.is_servable(now, epoch).then(|| CacheEntryView {
+            name: self.name.clone(),
+            family: self.family,
+            outcome: self.outcome.clone(),
+            ttl_left: self.served_until.saturating_duration_since(now),
+            source: self.source,
+            freshness: self.freshness,
+        })
+    }
+
     fn is_servable(&self, now: Instant, epoch: u64) -> bool {
         now < self.served_until && self.source.holds(epoch)
     }
@@ -345,7 +369,7 @@ mod tests {
         assert!(cache.hit(&host, Family::V4, now + 59 * SECOND, 3).is_some());
         assert_eq!(cache.hit(&host, Family::V4, now + 60 * SECOND, 3), None);
         assert_eq!(cache.hit(&host, Family::V4, now, 4), None);
-        assert_eq!(cache.entries(now, 4).count(), 0);
+        assert_eq!(cache.entries_of(&host, now, 4).count(), 0);
     }
 
     #[test]
@@ -381,7 +405,7 @@ mod tests {
     fn a_view_tells_what_is_left_of_the_ttl() {
         let (mut cache, now) = (Cache::default(), Instant::now());
         cache.insert(&name("a"), Family::V6, Outcome::NotFound, Source::Plain, 5 * SECOND, now);
-        let views: Vec<_> = cache.entries(now + 2 * SECOND, 0).collect();
+        let views: Vec<_> = cache.entries(0, 10, now + 2 * SECOND, 0).unwrap().collect();
         let expected = CacheEntryView {
             name: name("a"),
             family: Family::V6,
@@ -390,8 +414,28 @@ mod tests {
             source: Source::Plain,
             freshness: Freshness::Fresh,
         };
+        assert_eq!(cache.entries_of(&name("a"), now + 2 * SECOND, 0).collect::<Vec<_>>(), views);
         assert_eq!(views, [expected]);
-        assert_eq!(cache.entries(now + 5 * SECOND, 0).count(), 0);
+        assert_eq!(cache.entries(0, 10, now + 5 * SECOND, 0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn entries_are_shown_some_at_a_time() {
+        let (mut cache, now) = (Cache::default(), Instant::now());
+        for host in 0..10 {
+            cache.insert(&name(&format!("host{host}")), Family::V4, addresses(1), Source::Doh, SECOND, now);
+        }
+        let mut found: Vec<String> = Vec::new();
+        let mut start = 0;
+        while let Some(entries) = cache.entries(start, 3, now, 0) {
+            let before = found.len();
+            found.extend(entries.map(|entry| entry.name.as_str().to_owned()));
+            assert!(found.len() - before <= 3);
+            start += 3;
+        }
+        found.sort();
+        assert_eq!(found, (0..10).map(|host| format!("host{host}")).collect::<Vec<_>>());
+        assert!(Cache::default().entries(0, 3, now, 0).is_none());
     }
 
     proptest! {

@@ -167,9 +167,19 @@ impl Resolver {
         self.pump(now, registry);
     }
 
-    /// What the cache would answer now.
-    pub fn entries(&self, now: Instant) -> impl Iterator<Item = CacheEntryView> {
-        self.cache.entries(now, self.shared.health.epoch())
+    /// What the cache would answer now, some places at a time: see [`super::cache::Cache::entries`].
+    pub fn entries(
+        &self,
+        start: usize,
+        count: usize,
+        now: Instant,
+    ) -> Option<impl Iterator<Item = CacheEntryView>> {
+        self.cache.entries(start, count, now, self.shared.health.epoch())
+    }
+
+    /// What the cache would answer now to one name.
+    pub fn entries_of(&self, name: &DomainName, now: Instant) -> impl Iterator<Item = CacheEntryView> {
+        self.cache.entries_of(name, now, self.shared.health.epoch())
     }
 
     // ---- waiters ----

@@ -116,6 +116,18 @@ impl TcpOptions {
 /// A listening socket. IPv4 and IPv6 stay apart, and a port that anybody listens on is refused.
 /// What is set here is inherited by every accepted connection, which so needs no calls of its own.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut socket = bound(address)?;
+    if address.port() == 0
+        && let Some(chosen) = socket.local_addr()?.as_socket()
+    {
+        // A port that the kernel chose is lost when listening ends; one that was asked for is kept.
+        socket = bound(chosen)?;
+    }
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -124,8 +136,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(limits::LISTEN_BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Why a socket that was handed to us cannot be listened on. Whoever opened it is at fault.
@@ -184,6 +195,11 @@ pub fn connect(
 /// Ends listening while the socket stays open, as others may hold it: new connections are refused from now on.
 pub fn stop_listening(listener: &impl AsFd) -> io::Result<()> {
     SockRef::from(listener).shutdown(std::net::Shutdown::Read)
+}
+
+/// Takes the end of listening back: the socket has kept its address.
+pub fn listen_again(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).listen(limits::LISTEN_BACKLOG)
 }
 
 /// Makes the coming close send a reset instead of a FIN. Fails only where there is nothing left to reset.
@@ -252,6 +268,19 @@ mod tests {
         assert!(matches!(refused(unix.into()), UnsuitableError::NotTcp));
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(refused(file.into()), UnsuitableError::System(_)));
+    }
+
+    #[test]
+    fn listening_can_begin_again_where_it_ended() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..2 {
+            stop_listening(&listener).unwrap();
+            std::net::TcpStream::connect(address).unwrap_err();
+            listen_again(&listener).unwrap();
+            let client = std::net::TcpStream::connect(address).unwrap();
+            assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
+        }
     }
 
     #[test]

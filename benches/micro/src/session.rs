@@ -94,14 +94,14 @@ pub(crate) fn one_step() -> Work {
         let session = Session::new(dialogue.now);
         dialogue.step(session, &mut facts, Input::Bytes(METHODS))
     };
-    assert_eq!(once().stage(), "request", "the step was taken");
+    assert_eq!(once().stage().as_str(), "request", "the step was taken");
     repeated(once)
 }
 
 /// Accepted, method, request, attempt, connected: up to the relay.
 pub(crate) fn handshake_by_address() -> Work {
     let mut dialogue = Dialogue::new(Authentication::None);
-    assert_eq!(dialogue.by_address().stage(), "relay", "the handshake is over");
+    assert_eq!(dialogue.by_address().stage().as_str(), "relay", "the handshake is over");
     repeated(move || dialogue.by_address())
 }
 
@@ -109,6 +109,6 @@ pub(crate) fn handshake_by_address() -> Work {
 pub(crate) fn handshake_by_name() -> Work {
     let mut dialogue = Dialogue::new(Authentication::Required);
     let addresses: Arc<[IpAddr]> = Arc::new([IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
-    assert_eq!(dialogue.by_name(&addresses).stage(), "relay", "the handshake is over");
+    assert_eq!(dialogue.by_name(&addresses).stage().as_str(), "relay", "the handshake is over");
     repeated(move || dialogue.by_name(&addresses))
 }
