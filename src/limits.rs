@@ -393,6 +393,21 @@ pub const DESCRIPTORS_PER_WORKER: usize =
 
 // ---- the admin channel ----------------------------------------------------------------------------------
 
+/// Questions to the workers that the admin channel has under way, lists that are read among them; more are
+/// refused. What follows from changes always finds room.
+pub const ADMIN_INQUIRIES_MAX: usize = 32;
+const _: () = assert!(ADMIN_INQUIRIES_MAX * 2 <= DESK_QUESTIONS_MAX);
+
+/// How long a worker may take to answer, or to give the next page.
+pub const ADMIN_WORKERS_TIME_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(ADMIN_WORKERS_TIME_MAX.as_millis() > 100 * TURN_BUDGET.as_millis());
+
+/// Sessions of one list that are kept while they are sorted: 3 MiB.
+pub const ADMIN_ROWS_SORTED_MAX: usize = 10_000;
+
+/// How long after a list a subscription may go on from it: events are made for so long.
+pub const ADMIN_LIST_FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Admin associations at once. Administrators are few; programs that watch may be some dozens.
 pub const ADMIN_ASSOCIATIONS_MAX: usize = 256;
 

@@ -14,15 +14,18 @@ use pipo_protocol::v2::messages::{Notice, NoticeKind, ServerState};
 use super::core::{self, Core, Reload, decide, sessions_max, snapshot, without_users};
 use super::events::{self, unix_ms};
 use super::initial;
+use super::inquiry::Inquiries;
 use super::manager::Manager;
 use super::notes::{Note, Notes};
 use super::server::{self, Server};
 use super::system::System;
+use super::watch::Watch;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
 use crate::metrics::{Counter, Counters, Gauge, Metrics};
 use crate::proxy::accept::{self, Addresses, Admission, ListenError, UnfitError};
 use crate::proxy::inbox::Message;
+use crate::proxy::live::Whose;
 use crate::proxy::plane::{Ended, Parts, Plane};
 use crate::proxy::session::Authentication;
 use crate::resolver;
@@ -155,7 +158,9 @@ impl Daemon {
             plane,
             notes,
             idle_timeout_kept,
-            last_question: 0,
+            inquiries: Inquiries::default(),
+            watch: Watch::default(),
+            is_turning: false,
             unpublished: false,
             dissector_told: Dissector::Off,
             events: events::Events::default(),
@@ -184,7 +189,9 @@ impl Daemon {
                 Phase::Stopping => Instant::now() + SYSTEM_INTERVAL,
             };
             let now = Instant::now();
-            let wake_at = self.admin.deadline(now).map_or(wake_at, |at| at.min(wake_at));
+            let others =
+                [self.admin.deadline(now), self.core.inquiries_deadline(), self.core.watch_deadline()];
+            let wake_at = others.into_iter().flatten().fold(wake_at, Instant::min);
             let wake_at = self.manager.flush().map_or(wake_at, |wait| wake_at.min(now + wait));
             let patience = wake_at.saturating_duration_since(now);
             match self.poll.poll(&mut events, Some(patience)) {
@@ -194,10 +201,14 @@ impl Daemon {
             }
             let now = Instant::now();
             events.iter().for_each(|event| self.admin.note_event(event));
+            self.core.hear_workers(now);
+            self.core.expire_inquiries(now);
             while let Ok(note) = self.left.try_recv() {
                 self.take(note, now);
             }
-            self.core.plane.take_told(|_, _| {});
+            for reader in self.core.take_ready() {
+                self.admin.enqueue(reader);
+            }
             while let Some(signal) = self.signals.next_arrived() {
                 self.hear(signal);
             }
@@ -209,6 +220,7 @@ impl Daemon {
                 self.core.look_at_system();
             }
             self.admin.turn(&mut self.core, self.poll.registry(), now);
+            self.core.settle_watch(now);
             if let Some(timeout) = self.core.shutdown_asked.take()
                 && self.phase == Phase::Serving
             {
@@ -236,15 +248,24 @@ impl Daemon {
             }
             Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, &self.core, now),
             Note::UserChanged(asker, change) => {
-                // The workers first: once the reply is there, the change holds.
-                if change.result.is_ok() {
-                    self.core.users_changed();
+                if let Ok(user) = &change.result {
+                    let whose = Whose::One(Arc::clone(user.live()));
                     self.core.changed(&asker, change.deed.command(), &change.name.to_string());
+                    self.admin.spare(&asker, &change);
+                    // The workers first: once the reply is there, the change holds.
+                    self.core.end_former_sessions(whose, move |core, ended| {
+                        let ended = ended.map(|gathered| gathered.count);
+                        core.notes.leave(Note::UserSettled(asker, change, ended));
+                    });
+                } else {
+                    self.admin.user_changed(&asker, &change, Ok(0), &self.core, now);
                 }
-                self.admin.user_changed(&asker, &change, &self.core, now);
+            }
+            Note::UserSettled(asker, change, ended) => {
+                self.admin.user_changed(&asker, &change, ended, &self.core, now);
             }
             Note::Answered(asker, answer) => self.admin.answer(&asker, answer, now),
-            Note::News(peer) => self.admin.enqueue(peer),
+            Note::Notify(notice) => self.admin.notify(&notice, &self.core, now),
         }
     }
 

@@ -15,13 +15,15 @@ use pipo_protocol::v2::{Command, Text};
 
 use super::answer::Asker;
 use super::events::{Events, Feed};
+use super::inquiry::{Gathered, Inquiries, Trouble};
 use super::notes::{Note, Notes};
 use super::system::System;
+use super::watch::Watch;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
 use crate::metrics::Metrics;
 use crate::proxy::inbox::{Message, Snapshot};
-use crate::proxy::live::{Question, QuestionId, Whose};
+use crate::proxy::live::{Question, Whose};
 use crate::proxy::plane::Plane;
 use crate::proxy::policy::Policy;
 use crate::proxy::session::{Authentication, Rules};
@@ -45,8 +47,12 @@ pub(super) struct Core {
     pub(super) notes: Notes,
     /// The last idle timeout that was not `off`: what holds again when idle sessions are closed again.
     pub(super) idle_timeout_kept: Duration,
-    /// Questions to the workers are numbered.
-    pub(super) last_question: u64,
+    /// Questions to the workers that are under way.
+    pub(super) inquiries: Inquiries,
+    /// What workers tell without being asked.
+    pub(super) watch: Watch,
+    /// Accepting is about to end or to begin again.
+    pub(super) is_turning: bool,
     /// Workers have not been told yet what they have to know.
     pub(super) unpublished: bool,
     /// What was said last of how much dissectors show.
@@ -138,13 +144,24 @@ impl Core {
     /// Notes that somebody changed something: a new revision, an event, a line in the log.
     pub(super) fn changed(&mut self, asker: &Asker, command: Command, subject: &str) {
         self.revision += 1;
-        let (user, source, revision) = (asker.user.name(), asker.source, self.revision);
-        self.tell_of_dissector(format_args!("user={user} source={source}"));
+        self.tell_of_dissector(format_args!("user={} source={}", asker.user.name(), asker.source));
+        self.note_change(asker, command, subject, Some(self.revision));
+    }
+
+    /// Notes that somebody did something that leaves settings and users as they are: an event, a line in the
+    /// log.
+    pub(super) fn noted(&mut self, asker: &Asker, command: Command, subject: &str) {
+        self.note_change(asker, command, subject, None);
+    }
+
+    fn note_change(&mut self, asker: &Asker, command: Command, subject: &str, revision: Option<u64>) {
+        let (user, source) = (asker.user.name(), asker.source);
         let row = command.row();
         let (noun, verb) = row.map_or(("", ""), |row| (row.noun, row.verb));
         log::info!(
-            "changed: user={user} source={source} command=\"{noun} {verb}\" subject={} revision={revision}",
-            subject.escape_debug()
+            "changed: user={user} source={source} command=\"{noun} {verb}\" subject=\"{}\" revision={}",
+            subject.escape_debug(),
+            self.revision
         );
         let Ok(name) = Name::new(user.as_octets()) else { return };
         let change = ChangeEvent {
@@ -152,7 +169,7 @@ impl Core {
             source,
             command: command.code(),
             subject: Some(Text::cut(subject)),
-            revision: Some(revision),
+            revision,
         };
         self.events.publish(Feed::Events, Happening::Change(change));
     }
@@ -185,12 +202,20 @@ impl Core {
 
     /// Users are not who they were: tells the workers at once, whose sessions may have to end.
     pub(super) fn users_changed(&mut self) {
+        self.end_former_sessions(Whose::Everyone, |_, ended| match ended {
+            Ok(Gathered { count, .. }) => log::info!("sessions of former users ended: sessions={count}"),
+            Err(trouble) => log::error!("not every session of former users ended: because={trouble:?}"),
+        });
+    }
+
+    /// The same for one user or all; goes on with `then` once their sessions have ended.
+    pub(super) fn end_former_sessions(
+        &mut self,
+        whose: Whose,
+        then: impl FnOnce(&mut Self, Result<Gathered, Trouble>) + Send + 'static,
+    ) {
         self.publish(); // Whether passwords are required may depend on it.
-        self.last_question += 1;
-        let question = Question::EndFormer(Whose::Everyone);
-        if self.plane.ask_all(QuestionId(self.last_question), &question) < self.plane.workers_count() {
-            log::error!("a worker could not be told that users have changed");
-        }
+        self.inquire(&Question::EndFormer(whose), None, then);
     }
 
     /// Looks whether hosts, name servers, routes or addresses have changed.

@@ -92,6 +92,12 @@ impl Events {
         self.sequence
     }
 
+    /// Passes over the numbers of events that were lost before they came here. Gives the last of them.
+    pub(super) fn skip(&mut self, events_count: u64) -> u64 {
+        self.sequence += events_count;
+        self.sequence
+    }
+
     /// Makes something known to all who follow the feed, and gives its number.
     pub(super) fn publish(&mut self, feed: Feed, happening: Happening) -> u64 {
         let sequence = self.next_sequence();

@@ -23,7 +23,6 @@ pub(super) enum Interest {
     /// It is.
     Yes,
     /// It is, and it is the last one.
-    #[allow(dead_code, reason = "a feed with an end is one of steps, which a traced session publishes")]
     Last,
 }
 

@@ -25,12 +25,19 @@ mod channels;
 mod events;
 mod follow;
 mod rows;
+// What workers are asked and tell.
+mod inquiry;
+mod ranked;
+mod session_rows;
+mod watch;
 // One match over the commands of each version, and a file for each noun.
 mod dispatch;
+mod dns;
+mod drain;
 mod happenings;
 mod metrics;
 mod server_info;
-mod session_filter;
+mod sessions;
 mod settings;
 mod shutdown;
 mod statistics;

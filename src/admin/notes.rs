@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
+use pipo_protocol::v2::messages::Notice;
 
 use super::answer::{Answer, Asker};
+use super::inquiry::Trouble;
 use super::users::Change;
 use crate::store::{Replaced, UserError, Verdict};
 
@@ -23,11 +25,12 @@ pub(super) enum Note {
     Verdict(PeerKey, Verdict),
     /// What became of a change of users.
     UserChanged(Asker, Change),
+    /// How many sessions ended because of it.
+    UserSettled(Asker, Change, Result<u64, Trouble>),
     /// The answer to a request of version 2.
     Answered(Asker, Answer),
-    /// A channel of this association has something new to send.
-    #[allow(dead_code, reason = "left by those who collect rows from workers")]
-    News(PeerKey),
+    /// To be told to everybody who is logged in.
+    Notify(Notice),
 }
 
 /// Leaves notes, from any thread.

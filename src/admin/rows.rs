@@ -16,12 +16,10 @@ use crate::limits::ADMIN_ROWS_PER_PULL;
 pub(super) enum Next<R> {
     /// This row.
     Row(R),
-    #[allow(dead_code, reason = "given by those who collect rows from workers")]
-    /// Rows are on their way: a note will say that they are here.
+    /// Rows are on their way; the association gets a turn when they are here.
     Wait,
     /// No more.
     End,
-    #[allow(dead_code, reason = "given by those who collect rows from workers")]
     /// The list cannot be given, or not to its end.
     Failed(Refusal),
 }

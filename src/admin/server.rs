@@ -239,7 +239,10 @@ impl Server {
                     requests_left = left(requests_left, turn_end);
                 }
                 Some(Output::Close(ending)) => return self.part(key, ending),
-                None if is_former(peer, core) => return self.part_with_former(key, core, now),
+                // Who changed the own password is told so first, and stays.
+                None if is_former(peer, core) && peer.session.waiting_count() == 0 => {
+                    return self.part_with_former(key, core, now);
+                }
                 // What is read costs a request, too: not everything that is read is one.
                 None => match self.read(key, now) {
                     Received::Piece(_) | Received::Message(_) => {

@@ -12,6 +12,7 @@ use pipo_protocol::v2::{self, Command, Reply, Status};
 use super::answer::{Answer, Asker, Outcome, Refusal};
 use super::core::Core;
 use super::dispatch::v2::{doors_from, role_from, role_of};
+use super::inquiry::Trouble;
 use super::notes::Note;
 use super::rows::{self, Next};
 use crate::store::{Doors, NewPassword, NewUser, Role, ScramVerifier, Secret, User, UserError, UserName};
@@ -193,17 +194,12 @@ fn password_of(verifier: &Verifier) -> Result<NewPassword, Refusal> {
 }
 
 /// The reply of version 2 to a change, once its consequences are known to everybody.
-pub(super) fn changed(core: &Core, change: &Change) -> Answer {
-    let user = change.result.as_ref().map_err(|error| Refusal::from(error.clone()))?;
-    let ends_sessions = match change.deed {
-        Deed::Remove | Deed::Password => true,
-        Deed::Rights => !user.doors().proxy,
-        Deed::Add => false,
-    };
+pub(super) fn changed(core: &Core, change: &Change, ended: Result<u64, Trouble>) -> Answer {
+    change.result.as_ref().map_err(|error| Refusal::from(error.clone()))?;
     let body = Changed {
         as_of: core.events.sequence(),
         revision: core.revision,
-        sessions_closed_count: if ends_sessions { user.live().sessions() } else { 0 },
+        sessions_closed_count: u32::try_from(ended?).unwrap_or(u32::MAX),
     };
     Outcome::reply(match change.deed {
         Deed::Add => Reply::UserAdd(body),

@@ -148,10 +148,7 @@ impl Relay {
     /// Which sides have sent their end.
     #[must_use]
     pub fn ended_sides(&self) -> EndedSides {
-        EndedSides {
-            client: self.up_course.end != End::Ahead,
-            origin: self.down_course.end != End::Ahead,
-        }
+        EndedSides { client: self.up_course.end != End::Ahead, origin: self.down_course.end != End::Ahead }
     }
 
     /// How most bytes travel: `splice` as soon as a direction does. What is looked at is copied.

@@ -32,6 +32,9 @@ mod systemd;
 // The admin channel.
 mod admin;
 mod admin_v2;
+mod cache;
+mod drain;
+mod sessions;
 // Many sessions, and programs of others.
 mod browser;
 mod crowd;

@@ -9,6 +9,7 @@ use pipo_protocol::{Name, Password};
 
 use super::super::answer::Asker;
 use super::super::core::Core;
+use super::super::inquiry::Trouble;
 use super::super::metrics;
 use super::super::settings::{self, Cleanup};
 use super::super::users::{self, Change, Deed};
@@ -114,8 +115,13 @@ fn remove_user(name: &Name, asker: &Asker, core: &mut Core) -> Option<Reply> {
 }
 
 /// The reply to a change of users, once the store has made it or not.
-pub(in crate::admin) fn changed(change: &Change) -> Reply {
-    modified(change.deed, change.result.as_ref().map(drop))
+pub(in crate::admin) fn changed(change: &Change, ended: Result<u64, Trouble>) -> Reply {
+    match (&change.result, ended) {
+        (Ok(_), Ok(_)) => modified(change.deed, Ok(())),
+        // Who asks again learns that the user is gone; that its sessions are is not known.
+        (Ok(_), Err(_)) => modified(change.deed, Err(&UserError::Busy)),
+        (Err(error), _) => modified(change.deed, Err(error)),
+    }
 }
 
 fn modified(deed: Deed, result: Result<(), &UserError>) -> Reply {

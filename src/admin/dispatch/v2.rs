@@ -5,7 +5,9 @@ use pipo_protocol::v2::{Doors as WireDoors, Request, Role as WireRole, Status};
 
 use super::super::answer::{Answer, Asker, Outcome, Refusal};
 use super::super::core::Core;
-use super::super::{happenings, metrics, server_info, settings, shutdown, statistics, users};
+use super::super::{
+    dns, drain, happenings, metrics, server_info, sessions, settings, shutdown, statistics, users,
+};
 use crate::store::{Doors, Role, User};
 
 /// What HELLO says that this daemon has (`pipo_protocol::v2::messages::FEATURES`).
@@ -98,6 +100,8 @@ pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Cor
     match request {
         Request::ServerInfo(_) => server_info::info(core, asker),
         Request::ServerWorkers(_) => server_info::workers(core),
+        Request::ServerDrain(_) => drain::drain(core, asker),
+        Request::ServerUndrain(_) => drain::undrain(core, asker),
         Request::ServerShutdown(body) => shutdown::shutdown(core, &body, asker),
         Request::Metrics(body) => metrics::list(core, &body),
         Request::MetricsFollow(body) => metrics::follow(core, &body),
@@ -110,25 +114,23 @@ pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Cor
         }
         Request::UserPassword(body) => users::set_password(core, &body, asker),
         Request::UserRole(body) => users::set_role(core, &body, asker),
+        Request::SessionList(body) => sessions::list(core, &body, asker),
+        Request::SessionShow(body) => sessions::show(core, &body, asker),
+        Request::SessionKill(body) => sessions::kill(core, &body, asker),
+        Request::SessionTrace(body) => sessions::trace(core, &body, asker),
+        Request::DnsShow(body) => dns::show(core, &body, asker),
+        Request::DnsFlush(body) => dns::flush(core, &body, asker),
         Request::SettingList(body) => Ok(settings::list(core, &body)),
         Request::SettingGet(body) => settings::get(core, &body),
         Request::SettingSet(body) => settings::set(core, &body, asker),
         Request::SettingReset(body) => settings::reset(core, &body, asker),
         Request::Events(body) => happenings::follow(core, body, asker),
-        Request::ServerDrain(_)
-        | Request::ServerUndrain(_)
-        | Request::SessionList(_)
-        | Request::SessionShow(_)
-        | Request::SessionKill(_)
-        | Request::SessionTrace(_)
-        | Request::ConfigStatus(_)
+        Request::ConfigStatus(_)
         | Request::ConfigDiff(_)
         | Request::ConfigCheck(_)
         | Request::ConfigCommit(_)
         | Request::ConfigConfirm(_)
         | Request::ConfigRollback(_)
-        | Request::DnsShow(_)
-        | Request::DnsFlush(_)
         | Request::LogFollow(_)
         | Request::LogRotate(_) => Err(Refusal::unsupported(request.command())),
         Request::Hello(_)

@@ -12,6 +12,7 @@ use crate::admin::answer::{Answer, Asked, Asker, Outcome, Refusal};
 use crate::admin::core::Core;
 use crate::admin::dispatch;
 use crate::admin::dispatch::v2::role_of;
+use crate::admin::inquiry::Trouble;
 use crate::admin::notes::{Note, PeerKey};
 use crate::admin::peer::{Life, Link, Peer};
 use crate::admin::session::{Input, v2};
@@ -171,26 +172,24 @@ impl Server {
         &mut self,
         asker: &Asker,
         change: &Change,
+        ended: Result<u64, Trouble>,
         core: &Core,
         now: Instant,
     ) {
         match asker.asked {
             Asked::V1 => {
                 if let Some(peer) = self.peers.get_mut(&asker.peer) {
-                    peer.session.handle(Input::Reply(dispatch::v1::changed(change)), now);
+                    peer.session.handle(Input::Reply(dispatch::v1::changed(change, ended)), now);
                     self.enqueue(asker.peer);
                 }
             }
-            Asked::V2(_) => {
-                self.spare(asker, change);
-                self.answer(asker, users::changed(core, change), now);
-            }
+            Asked::V2(_) => self.answer(asker, users::changed(core, change, ended), now),
         }
         self.follow_users(core, now);
     }
 
     /// Who changed the own password stays, to read the reply.
-    fn spare(&mut self, asker: &Asker, change: &Change) {
+    pub(in crate::admin) fn spare(&mut self, asker: &Asker, change: &Change) {
         if let Ok(user) = &change.result
             && change.deed == users::Deed::Password
             && change.name == *asker.user.name()
