@@ -1,5 +1,5 @@
-//! A client of admin version 1 over the kernel's SCTP, for tests in a virtual machine: sends and expects octets
-//! that were written by hand, and says what differs.
+//! A client of admin versions 1 and 2 over the kernel's SCTP, for tests in a virtual machine: in version 1 it sends and
+//! expects octets that were written by hand, and says what differs.
 //!
 //! ```text
 //! sctp_admin 127.0.0.1:8080
@@ -15,6 +15,12 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use pipo_protocol::v2::login::{ClientStarted, Transcript};
+use pipo_protocol::v2::messages::{
+    Goodbye, HelloRequest, LoginChallenge, LoginDone, MetricsRequest, Nonce, Nothing,
+};
+use pipo_protocol::v2::{Header, Message, Record, Request, Status, Word, encode_raw};
+use pipo_protocol::{Name, Password};
 use socket2::{Domain, Protocol, Socket, Type};
 use socks5d::sys::sctp::{Arrived, Sctp};
 
@@ -59,10 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     pipelined(address)?;
     octet_by_octet(address)?;
     a_thousand(address)?;
-    refused(address, &[0x02], &[0x01, 0x02])?;
+    refused(address, &[0x03], &[0x01, 0x02])?;
     refused(address, b"\x01\x04root\x05wrong", &[0x01, 0x01])?;
     refused(address, b"\x01\x04root\x05wrong\x00\x07\x00\x07", &[0x01, 0x01])?;
     half_a_login(address)?;
+    version_2(address)?;
     println!("{address}: passed");
     Ok(())
 }
@@ -195,4 +202,79 @@ fn half_a_login(address: SocketAddr) -> Result<(), Box<dyn Error>> {
     expect(&socket, &[], "the end of half a log-in")?;
     let took = started.elapsed();
     if took > Duration::from_secs(9) { Ok(()) } else { Err(format!("it ended after {took:?}").into()) }
+}
+
+/// An association of version 2, record by record.
+struct Association {
+    socket: Socket,
+    request: u32,
+}
+
+impl Association {
+    fn send(&mut self, request: &Request, channel: u32) -> Result<Vec<u8>, Box<dyn Error>> {
+        self.request += 1;
+        let header = Header { channel, ..Header::request(request.command().code(), self.request) };
+        let record = encode_raw(&header, &request.encode())?;
+        (&self.socket).write_all(&record)?;
+        Ok(record)
+    }
+
+    fn receive(&self) -> Result<(Header, Vec<u8>), Box<dyn Error>> {
+        let mut buffer = vec![0; 65_536];
+        let count = (&self.socket).read(&mut buffer)?;
+        buffer.truncate(count);
+        let record = Record::decode(&buffer)?;
+        Ok((record.header, buffer))
+    }
+
+    /// Sends a request and gives both records.
+    fn ask(&mut self, request: &Request) -> Result<(Vec<u8>, Vec<u8>), Box<dyn Error>> {
+        let sent = self.send(request, 0)?;
+        let (header, record) = self.receive()?;
+        if header.status != Status::Ok || header.channel != 0 {
+            return Err(format!("{header:?}").into());
+        }
+        Ok((sent, record))
+    }
+
+    fn log_in(&mut self) -> Result<(), Box<dyn Error>> {
+        let mut transcript = Transcript::default();
+        let hello = HelloRequest { client: Word::cut("sctp_admin"), features: Vec::new() };
+        let (sent, got) = self.ask(&Request::Hello(hello))?;
+        [sent, got].iter().for_each(|record| transcript.add(record));
+        let nonce = Nonce::new([7; 16]).ok_or("a nonce")?;
+        let (started, start) = ClientStarted::new(Name::new(*b"root")?, nonce);
+        let (sent, got) = self.ask(&Request::LoginStart(start))?;
+        [&sent, &got].iter().for_each(|record| transcript.add(record));
+        let challenge = LoginChallenge::decode(Record::decode(&got)?.body)?;
+        let (proved, proof) = started.prove(&challenge, &Password::new(*b"secret")?, &transcript)?;
+        let (_, got) = self.ask(&Request::LoginProof(proof))?;
+        proved.accept(&LoginDone::decode(Record::decode(&got)?.body)?)?;
+        Ok(())
+    }
+}
+
+/// Logs in, asks for more lists at once than the daemon may have on their way, reads late, and says good-bye.
+fn version_2(address: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let mut association = Association { socket: connect(address)?, request: 0 };
+    association.log_in()?;
+    let metrics = MetricsRequest { credit: 262_144, prefix: None, per_worker: None, meanings: Some(true) };
+    for channel in 1..=16 {
+        association.send(&Request::Metrics(metrics.clone()), channel)?;
+    }
+    std::thread::park_timeout(Duration::from_millis(300));
+    association.send(&Request::Statistics(Nothing {}), 0)?;
+    let (mut lists_left, mut bytes, mut is_answered) = (16, 0, false);
+    while lists_left > 0 || !is_answered {
+        let (header, record) = association.receive()?;
+        if header.status != Status::Ok {
+            return Err(format!("{header:?}").into());
+        }
+        bytes += record.len();
+        is_answered |= header.channel == 0;
+        lists_left -= u32::from(header.channel != 0 && header.last);
+    }
+    println!("{address}: version 2: 16 lists at once, {bytes} bytes");
+    association.ask(&Request::Goodbye(Goodbye { reason: None }))?;
+    expect(&association.socket, &[], "the end after good-bye")
 }

@@ -444,6 +444,10 @@ const _: () = assert!(ADMIN_MESSAGE_BYTES_MAX >= pipo_protocol::limits::V1_REPLY
 /// Requests of one admin association that are answered before the others have their turn.
 pub const ADMIN_REQUESTS_PER_TURN: usize = 64;
 
+/// How often an association of the kernel whose channels wait for room is looked at: the kernel tells when there is
+/// room for any message, and channels wait for more.
+pub const ADMIN_ROOM_RETRY: Duration = Duration::from_millis(20);
+
 /// Rows of a list that are made before the others have their turn: a few records.
 pub const ADMIN_ROWS_PER_PULL: usize = 512;
 

@@ -145,7 +145,6 @@ impl Daemon {
         })?;
         plane.set_tcp_options(&tcp);
         let (notes, left) = Notes::new(waker);
-        let idle_timeout_kept = core::idle_timeout_kept(&settings);
         let core = Core {
             resolved,
             diagnostics,
@@ -157,7 +156,7 @@ impl Daemon {
             descriptors,
             plane,
             notes,
-            idle_timeout_kept,
+            idle_timeout_kept: core::idle_timeout_kept(&settings),
             inquiries: Inquiries::default(),
             watch: Watch::default(),
             is_turning: false,
@@ -170,6 +169,7 @@ impl Daemon {
             started_unix_ms: unix_ms(),
             admin_addresses: admin.addresses(),
             shutdown_asked: None,
+            user_lists: Arc::default(),
         };
         let mut daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving, manager };
         let source = daemon.core.resolved.sources.of("dissector");
@@ -264,6 +264,7 @@ impl Daemon {
             Note::UserSettled(asker, change, ended) => {
                 self.admin.user_changed(&asker, &change, ended, &self.core, now);
             }
+            Note::Replied(peer, reply) => self.admin.replied(peer, reply, now),
             Note::Answered(asker, answer) => self.admin.answer(&asker, answer, now),
             Note::Notify(notice) => self.admin.notify(&notice, &self.core, now),
         }

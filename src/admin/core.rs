@@ -21,7 +21,7 @@ use super::system::System;
 use super::watch::Watch;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use crate::proxy::inbox::{Message, Snapshot};
 use crate::proxy::live::{Question, Whose};
 use crate::proxy::plane::Plane;
@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) admin_addresses: Vec<SocketAddr>,
     /// Somebody asked for the end of the daemon, after sessions had this long.
     pub(super) shutdown_asked: Option<Duration>,
+    /// Held once more by each list of users that is not sent yet.
+    pub(super) user_lists: Arc<()>,
 }
 
 /// Why settings were not taken up; nothing has changed.
@@ -139,6 +141,13 @@ impl Core {
         self.resolved = resolved;
         self.unpublished = true;
         Ok(())
+    }
+
+    /// Adds to a counter of the control loop.
+    pub(super) fn count(&self, counter: Counter, amount: u64) {
+        if let Some(counters) = self.metrics.thread(self.plane.workers_count()) {
+            counters.add(counter, amount);
+        }
     }
 
     /// Notes that somebody changed something: a new revision, an event, a line in the log.

@@ -14,6 +14,7 @@ use super::channels::{Content, Pull, Source};
 use super::core::Core;
 use super::events::{Events, Feed, Past, Seen, unix_ms};
 use crate::limits::ADMIN_EVENTS_PER_PULL;
+use crate::metrics::Counter;
 
 /// Whether an event is for this follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +44,16 @@ pub(super) fn follow(
     taken: Taken,
     interest: impl FnMut(&Past) -> Interest + Send + 'static,
 ) -> Content {
-    let (place, gap) = match from {
-        None => (events.end(feed), None),
-        Some(from) => {
-            let (place, gone) = events.after(feed, from);
-            let gap = gone.map(|last| Gap { events_count: 0, first: from.saturating_add(1), last });
-            (place, gap)
-        }
-    };
-    let seen = from.unwrap_or_else(|| events.sequence());
-    Content::new(Follower { feed, place, seen, gap, taken, interest, is_over: false })
+    let (place, gap, seen) = start(events, feed, from);
+    Content::new(Follower { feed, place, seen, gap, taken, missed: None, interest, is_over: false })
+}
+
+/// The place where a follower begins, what it has to be told that it missed, and what it has seen.
+fn start(events: &Events, feed: Feed, from: Option<u64>) -> (u64, Option<Gap>, u64) {
+    let Some(from) = from else { return (events.end(feed), None, events.sequence()) };
+    let (place, gone) = events.after(feed, from);
+    let gap = gone.map(|last| Gap { events_count: 0, first: from.saturating_add(1), last });
+    (place, gap, from)
 }
 
 struct Follower<F> {
@@ -64,12 +65,24 @@ struct Follower<F> {
     /// To be told before anything else.
     gap: Option<Gap>,
     taken: Taken,
+    /// Of the feed, whether they were for it or not; to be counted.
+    missed: Option<u64>,
     interest: F,
     is_over: bool,
 }
 
 impl<F: FnMut(&Past) -> Interest + Send> Source for Follower<F> {
     fn pull(&mut self, core: &mut Core, request: &Header, _now: Instant) -> Pull {
+        let pull = self.pull_from(&core.events, request);
+        if let Some(missed) = self.missed.take() {
+            core.count(Counter::AdminEventsMissed, missed);
+        }
+        pull
+    }
+}
+
+impl<F: FnMut(&Past) -> Interest> Follower<F> {
+    fn pull_from(&mut self, events: &Events, request: &Header) -> Pull {
         if self.is_over {
             return Pull::Failed(Refusal::of(Status::Ok));
         }
@@ -78,13 +91,14 @@ impl<F: FnMut(&Past) -> Interest + Send> Source for Follower<F> {
                 let sequence = gap.last;
                 return record(request, &Event::new(sequence, unix_ms(), Happening::Gap(gap)));
             }
-            match core.events.at(self.feed, self.place) {
+            match events.at(self.feed, self.place) {
                 Seen::Nothing => return Pull::Nothing,
                 Seen::Gone { place, last } => {
                     let events_count = match self.taken {
                         Taken::All => place - self.place,
                         Taken::Some => 0,
                     };
+                    self.missed = Some(place - self.place);
                     self.gap = Some(Gap { events_count, first: self.seen.saturating_add(1), last });
                     (self.place, self.seen) = (place, last);
                 }
@@ -190,6 +204,7 @@ impl<F: FnMut(&Core) -> Vec<Happening> + Send> Source for Samples<F> {
         self.missed += due.saturating_sub(1);
         if self.missed > 0 {
             let (first, last) = (self.sequence + 1, core.events.next_sequence());
+            core.count(Counter::AdminEventsMissed, self.missed);
             let gap = Gap { events_count: std::mem::take(&mut self.missed), first, last };
             self.begin(core);
             return record(request, &Event::new(last, self.taken_unix_ms, Happening::Gap(gap)));
@@ -207,5 +222,130 @@ impl<F: FnMut(&Core) -> Vec<Happening> + Send> Source for Samples<F> {
 
     fn skip(&mut self, now: Instant) {
         self.missed += self.catch_up(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipo_protocol::v2::messages::{LogKind, LogLine};
+    use pipo_protocol::v2::{Command, Message, Record, Text};
+
+    use super::*;
+    use crate::limits::ADMIN_EVENTS_MAX;
+
+    fn line(number: usize) -> Happening {
+        let line = Text::cut(&format!("line {number}"));
+        Happening::Line(LogLine { kind: LogKind::Access, level: None, line })
+    }
+
+    fn follower(
+        from: Option<u64>,
+        events: &Events,
+        interest: fn(&Past) -> Interest,
+    ) -> Follower<fn(&Past) -> Interest> {
+        let (place, gap, seen) = start(events, Feed::Lines, from);
+        let taken = Taken::All;
+        Follower { feed: Feed::Lines, place, seen, gap, taken, missed: None, interest, is_over: false }
+    }
+
+    /// What the next record says, and whether more is to come; `None`: nothing now.
+    fn next(follower: &mut Follower<fn(&Past) -> Interest>, events: &Events) -> Option<Event> {
+        let request = Header { channel: 3, ..Header::request(Command::LogFollow.code(), 7) };
+        match follower.pull_from(events, &request) {
+            Pull::Record(octets) => {
+                let record = Record::decode(&octets).unwrap();
+                let header = Header { kind: Kind::Event, last: false, ..request };
+                assert_eq!(record.header, header);
+                Some(Event::decode(record.body).unwrap())
+            }
+            Pull::Nothing | Pull::More => None,
+            other @ (Pull::Last(_) | Pull::Failed(_)) => panic!("{other:?}"),
+        }
+    }
+
+    fn publish(events: &mut Events, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            events.publish(Feed::Lines, line(number));
+        }
+    }
+
+    #[test]
+    fn events_are_delivered_from_a_number_or_from_now_on() {
+        let mut events = Events::default();
+        publish(&mut events, 0..5);
+        let mut late = follower(None, &events, |_| Interest::Yes);
+        let mut early = follower(Some(3), &events, |_| Interest::Yes);
+        assert_eq!(next(&mut early, &events).map(|event| event.sequence), Some(4));
+        assert_eq!(next(&mut early, &events).map(|event| event.sequence), Some(5));
+        assert_eq!(next(&mut early, &events), None);
+        assert_eq!(next(&mut late, &events), None);
+        publish(&mut events, 5..6);
+        for follower in [&mut early, &mut late] {
+            let event = next(follower, &events).unwrap();
+            assert_eq!((event.sequence, event.line), (6, line_of(5)));
+        }
+    }
+
+    fn line_of(number: usize) -> Option<LogLine> {
+        Event::new(0, 0, line(number)).line
+    }
+
+    #[test]
+    fn who_falls_behind_is_told_how_many_were_missed_and_which() {
+        let mut events = Events::default();
+        let mut slow = follower(None, &events, |_| Interest::Yes);
+        publish(&mut events, 0..2);
+        assert_eq!(next(&mut slow, &events).map(|event| event.sequence), Some(1));
+        publish(&mut events, 2..ADMIN_EVENTS_MAX + 10);
+        let event = next(&mut slow, &events).unwrap();
+        // 1 was delivered; 2 to 10 made room for the last ADMIN_EVENTS_MAX.
+        assert_eq!(event.gap, Some(Gap { events_count: 9, first: 2, last: 10 }));
+        assert_eq!(slow.missed.take(), Some(9));
+        assert_eq!(next(&mut slow, &events).map(|event| event.sequence), Some(11));
+    }
+
+    #[test]
+    fn a_number_whose_successors_are_gone_begins_with_a_gap() {
+        let mut events = Events::default();
+        publish(&mut events, 0..ADMIN_EVENTS_MAX + 10);
+        let mut late = follower(Some(4), &events, |_| Interest::Yes);
+        let gap = next(&mut late, &events).unwrap().gap.unwrap();
+        assert_eq!(gap, Gap { events_count: 0, first: 5, last: 10 });
+        assert_eq!(next(&mut late, &events).map(|event| event.sequence), Some(11));
+        let mut just = follower(Some(10), &events, |_| Interest::Yes);
+        assert_eq!(next(&mut just, &events).map(|event| event.sequence), Some(11));
+    }
+
+    #[test]
+    fn what_does_not_interest_is_passed_over_and_the_last_one_ends_it() {
+        let mut events = Events::default();
+        let interest = |past: &Past| match past.sequence {
+            3 => Interest::Yes,
+            5 => Interest::Last,
+            _ => Interest::No,
+        };
+        let mut picky = follower(None, &events, interest);
+        publish(&mut events, 0..8);
+        assert_eq!(next(&mut picky, &events).map(|event| event.sequence), Some(3));
+        assert_eq!(next(&mut picky, &events).map(|event| event.sequence), Some(5));
+        let request = Header { channel: 3, ..Header::request(Command::SessionTrace.code(), 7) };
+        let end = picky.pull_from(&events, &request);
+        assert!(matches!(&end, Pull::Failed(refusal) if refusal.status == Status::Ok), "{end:?}");
+    }
+
+    #[test]
+    fn a_feed_is_bounded_in_bytes_too() {
+        let mut events = Events::default();
+        let long = Text::cut(&"x".repeat(3072));
+        for _ in 0..ADMIN_EVENTS_MAX {
+            let line = LogLine { kind: LogKind::Access, level: None, line: long.clone() };
+            events.publish(Feed::Lines, Happening::Line(line));
+        }
+        assert!(events.end(Feed::Lines) == ADMIN_EVENTS_MAX as u64);
+        assert!(matches!(events.at(Feed::Lines, 0), Seen::Gone { .. }));
+        let (place, gone) = events.after(Feed::Lines, 0);
+        let kept = ADMIN_EVENTS_MAX as u64 - place;
+        assert!(kept * 3072 <= crate::limits::ADMIN_EVENTS_BYTES_MAX as u64 && kept > 1000, "{kept}");
+        assert_eq!(gone, Some(place));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
+use pipo_protocol::v1::Reply;
 use pipo_protocol::v2::messages::Notice;
 
 use super::answer::{Answer, Asker};
@@ -27,6 +28,8 @@ pub(super) enum Note {
     UserChanged(Asker, Change),
     /// How many sessions ended because of it.
     UserSettled(Asker, Change, Result<u64, Trouble>),
+    /// The answer to a request of version 1.
+    Replied(PeerKey, Reply),
     /// The answer to a request of version 2.
     Answered(Asker, Answer),
     /// To be told to everybody who is logged in.

@@ -94,6 +94,8 @@ pub(super) struct Peer {
     held: Option<Outgoing>,
     /// Channels have to wait for room.
     is_crowded: bool,
+    /// When to look whether there is room: the kernel tells of room for one message, not for ours.
+    retry_at: Option<Instant>,
     /// When something last went out, or began to wait.
     progress_at: Instant,
 }
@@ -111,6 +113,7 @@ impl Peer {
             streams,
             held: None,
             is_crowded: false,
+            retry_at: None,
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
             progress_at: now,
@@ -157,9 +160,10 @@ impl Peer {
                 if !self.is_crowded {
                     (self.is_crowded, self.progress_at) = (true, now);
                 }
+                self.retry_at = matches!(self.link, Link::Kernel(_)).then(|| now + limits::ADMIN_ROOM_RETRY);
                 return Flushed::Blocked;
             }
-            self.is_crowded = false;
+            (self.is_crowded, self.retry_at) = (false, None);
             if self.held.is_none() {
                 match dialogue.channels.offer(core, now) {
                     Offer::Record(record) => self.held = Some(record),
@@ -213,7 +217,7 @@ impl Peer {
             Life::Open if !self.waits() => self.session.as_v2().and_then(|v2| v2.channels.deadline()),
             Life::Open | Life::Parting | Life::Closed(_) => None,
         };
-        [own, channels, self.stalls_at()].into_iter().flatten().min()
+        [own, channels, self.retry_at, self.stalls_at()].into_iter().flatten().min()
     }
 }
 

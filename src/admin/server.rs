@@ -167,6 +167,7 @@ impl Server {
                 peer.queued = false;
             }
             self.serve(*key, core, now, turn_end);
+            self.count_refused(*key);
         }
         core.publish_changes();
         if self.sequence_told != core.events.sequence() {

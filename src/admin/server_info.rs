@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use pipo_protocol::v2::messages::{ResolverState, ServerInfo, WorkerPart, WorkerRow};
 use pipo_protocol::v2::{Reply, Word};
 
-use super::answer::{Answer, Asker, Outcome};
+use super::answer::{Answer, Asker, Outcome, Refusal};
 use super::core::Core;
+use super::notes::Note;
 use super::{metrics, rows, users};
 use crate::metrics::{Counter, Counters, Gauge};
 use crate::settings::DnsMode;
@@ -25,7 +26,7 @@ pub(super) fn info(core: &Core, asker: &Asker) -> Answer {
         state: core.state,
         sessions_count: metrics::sessions_current(core),
         users_registered_count: clamp(users::registered_count(core)),
-        users_connected_count: clamp(users::connected_count(core)),
+        users_connected_count: 0, // Counted below.
         socks_listeners: listeners,
         admin_listeners: core.admin_addresses.clone(),
         admin_transport: Word::cut(asker.transport),
@@ -33,7 +34,15 @@ pub(super) fn info(core: &Core, asker: &Asker) -> Answer {
         revision: core.revision,
         pending: None,
     };
-    Outcome::reply(Reply::ServerInfo(info))
+    let (notes, asker) = (core.notes.clone(), asker.clone());
+    core.store.survey(move |directory| {
+        let answer = directory.map_err(Refusal::from).and_then(|all| {
+            let users_connected_count = clamp(users::connected_count(all));
+            Outcome::reply(Reply::ServerInfo(ServerInfo { users_connected_count, ..info }))
+        });
+        notes.leave(Note::Answered(asker, answer));
+    });
+    Ok(Outcome::Later)
 }
 
 fn resolver_state(core: &Core) -> ResolverState {

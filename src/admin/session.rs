@@ -204,6 +204,15 @@ impl Session {
         }
     }
 
+    /// A change may be under way: who changes itself is told what came of it before anything follows from it.
+    pub(super) fn is_changing(&self) -> bool {
+        match &self.stage {
+            Stage::V1(dialogue) => dialogue.is_busy(),
+            Stage::V2(dialogue) => dialogue.is_changing(),
+            Stage::Begin | Stage::Parting(..) | Stage::Over => false,
+        }
+    }
+
     /// Whether somebody of that role may be here.
     pub(super) fn admits(&self, role: Role) -> bool {
         match self.stage {

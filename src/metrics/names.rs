@@ -238,6 +238,7 @@ metrics! {
         AdminRecordsMalformed, "admin_records_malformed", Count in AdminEnded "malformed", "Admin associations of version 2 that ended for octets that are no record.";
         AdminStalled, "admin_stalled", Count in AdminEnded "stalled", "Admin associations aborted for taking no reply.";
         AdminUserGone, "admin_user_gone", Count in AdminEnded "user_gone", "Admin associations closed because their user was changed or removed.";
+        AdminEventsMissed, "admin_events_missed", Count, "Events and samples that followers on the admin channel missed for not reading.";
         AdminDatagramsDropped, "admin_datagrams_dropped", Count, "Datagrams to the admin channel that were dropped as malformed, unwanted or over a rate.";
     }
 }

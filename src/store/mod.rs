@@ -312,16 +312,11 @@ impl Store {
         self.command(move |clerk| reply(clerk.and_then(|clerk| clerk.replace_configured(users))));
     }
 
-    /// The first `count_max` users by name whose names start with `prefix`, with all changes that were asked for
-    /// before. Milliseconds for 100,000 of them, so it is done on the store's thread.
-    pub fn list(
-        &self,
-        prefix: Vec<u8>,
-        count_max: usize,
-        reply: impl FnOnce(Result<Vec<Arc<User>>, UserError>) + Send + 'static,
-    ) {
+    /// Has the store's thread look at all users, after all changes that were asked for before: that takes
+    /// milliseconds for 100,000 of them. `look` is called once, there, or at once when too much waits.
+    pub fn survey(&self, look: impl FnOnce(Result<&Directory, UserError>) + Send + 'static) {
         let gate = Arc::clone(&self.gate);
-        self.command(move |clerk| reply(clerk.map(|_| gate.directory().list_some(&prefix, count_max))));
+        self.command(move |clerk| look(clerk.map(|_| gate.directory())));
     }
 
     fn change_one(

@@ -414,9 +414,10 @@ impl Directory {
         self.shards.iter().map(of_shard).sum::<usize>() + usize::from(is_counted(&self.anonymous))
     }
 
-    /// The first `count_max` users by name whose names start with `prefix`. For the store's thread: see
-    /// [`Directory::list`].
-    pub(super) fn list_some(&self, prefix: &[u8], count_max: usize) -> Vec<Arc<User>> {
+    /// The first `count_max` users by name whose names start with `prefix`, `anonymous` among them. Takes
+    /// milliseconds for 100,000: not for workers, nor for the control loop (see [`super::Store::survey`]).
+    #[must_use]
+    pub fn list_some(&self, prefix: &[u8], count_max: usize) -> Vec<Arc<User>> {
         let is_wanted = |user: &&Arc<User>| user.name.as_octets().starts_with(prefix);
         let mut users: Vec<_> = Some(&self.anonymous).into_iter().filter(is_wanted).map(Arc::clone).collect();
         for shard in &self.shards {
@@ -427,16 +428,10 @@ impl Directory {
         users
     }
 
-    /// All users by name, `anonymous` included. Takes milliseconds for 100,000: not for workers.
+    /// All users by name, `anonymous` included: as [`Directory::list_some`].
     #[must_use]
     pub fn list(&self) -> Vec<Arc<User>> {
-        let mut users = Vec::with_capacity(self.count());
-        users.push(self.anonymous());
-        for shard in &self.shards {
-            users.extend(shard.load().values().map(Arc::clone));
-        }
-        users.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        users
+        self.list_some(&[], usize::MAX)
     }
 
     /// Makes changes visible, each shard's at once. By the store's thread only.

@@ -31,6 +31,8 @@ mod signals;
 mod systemd;
 // The admin channel.
 mod admin;
+mod admin_channels;
+mod admin_hostile;
 mod admin_v2;
 mod cache;
 mod drain;

@@ -1,5 +1,8 @@
 //! Requests of version 1: one match over its commands. The nouns' values and errors become its replies here.
 
+use std::sync::Arc;
+
+use pipo_protocol::limits::V1_USERS_COUNT_MAX;
 use pipo_protocol::v1::{
     Modification, ModificationStatus, NumberQuery, Privilege, Query, QueryFailure, Reply, Request, Switch,
     UserEntry,
@@ -11,15 +14,16 @@ use super::super::answer::Asker;
 use super::super::core::Core;
 use super::super::inquiry::Trouble;
 use super::super::metrics;
+use super::super::notes::Note;
 use super::super::settings::{self, Cleanup};
 use super::super::users::{self, Change, Deed};
 use crate::settings::BadValue;
-use crate::store::{Role, UserError};
+use crate::store::{Directory, Role, User, UserError};
 
 /// Carries a request out. `None`: the reply comes later, as a note for `asker`.
 pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Core) -> Option<Reply> {
     match request {
-        Request::Query(query) => Some(answer(&query, core)),
+        Request::Query(query) => answer(&query, asker, core),
         Request::Modification(modification) => modify(modification, asker, core),
         Request::Invalid(asked) => Some(Reply::invalid(asked)),
         Request::UnknownCommand(asked) => Some(Reply::UnknownCommand(asked)),
@@ -27,15 +31,33 @@ pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Cor
     }
 }
 
-fn answer(query: &Query, core: &Core) -> Reply {
+fn answer(query: &Query, asker: &Asker, core: &Core) -> Option<Reply> {
     match query {
-        Query::ListUsers => list_users(core),
-        Query::Number(query) => Reply::Number { query: *query, value: number(*query, core) },
-        Query::UserConnections(name) => Reply::Number {
+        Query::ListUsers => survey(core, asker, list_users),
+        Query::Number(query @ NumberQuery::ConnectedUsers) => {
+            let query = *query;
+            survey(core, asker, move |all| Reply::Number { query, value: users::connected_count(all) })
+        }
+        Query::Number(query) => Some(Reply::Number { query: *query, value: number(*query, core) }),
+        Query::UserConnections(name) => Some(Reply::Number {
             query: NumberQuery::UserConnections,
             value: users::sessions_of(core, name.as_bytes()),
-        },
+        }),
     }
+}
+
+/// Answers what all users have to be looked at for: on the store's thread, by a note.
+fn survey(
+    core: &Core,
+    asker: &Asker,
+    look: impl FnOnce(&Directory) -> Reply + Send + 'static,
+) -> Option<Reply> {
+    let (notes, peer) = (core.notes.clone(), asker.peer);
+    core.store.survey(move |directory| {
+        let reply = directory.map_or(Reply::QueryFailed(QueryFailure::ServerError), look);
+        notes.leave(Note::Replied(peer, reply));
+    });
+    None
 }
 
 fn number(query: NumberQuery, core: &Core) -> u64 {
@@ -45,26 +67,25 @@ fn number(query: NumberQuery, core: &Core) -> u64 {
         NumberQuery::MaximumConnections => metrics::sessions_highest(core),
         NumberQuery::BytesSent => metrics::bytes_sent(core),
         NumberQuery::BytesReceived => metrics::bytes_received(core),
-        NumberQuery::ConnectedUsers => users::connected_count(core),
         NumberQuery::RegisteredUsers => users::registered_count(core),
         NumberQuery::BufferSize => settings::buffer_bytes(core),
         NumberQuery::SelectorTimeout => settings::poll_timeout_seconds(core),
         NumberQuery::IdleTimeout => settings::idle_timeout_seconds(core),
-        // Asked with a name only, see `answer`.
-        NumberQuery::UserConnections => 0,
+        // Answered otherwise, see `answer`.
+        NumberQuery::ConnectedUsers | NumberQuery::UserConnections => 0,
     }
 }
 
-fn list_users(core: &Core) -> Reply {
-    let entry = |user: &std::sync::Arc<crate::store::User>| {
+fn list_users(all: &Directory) -> Reply {
+    let entry = |user: &Arc<User>| {
         let privilege = match user.role() {
             Role::Admin => Privilege::Administrator,
             Role::User | Role::Observer | Role::Operator => Privilege::User,
         };
         Name::new(user.name().as_octets()).ok().map(|name| UserEntry { name, privilege })
     };
-    let entries: Option<Vec<_>> =
-        users::list(core, pipo_protocol::limits::V1_USERS_COUNT_MAX).iter().map(entry).collect();
+    let users = all.list_some(&[], V1_USERS_COUNT_MAX);
+    let entries: Option<Vec<_>> = users.iter().map(entry).collect();
     entries.map_or(Reply::QueryFailed(QueryFailure::ServerError), Reply::Users)
 }
 

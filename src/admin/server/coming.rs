@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mio::{Registry, Token};
-use pipo_encap::{AssociationId, Event as EncapEvent};
+use pipo_encap::{AssociationId, CloseReason, Event as EncapEvent};
 
 use super::{PEERS, Server};
 use crate::admin::kernel::Association;
@@ -102,6 +102,9 @@ impl Server {
                 }
                 EncapEvent::Closed { association, reason } => {
                     if let Some(key) = self.keys.get(&(place, association)).copied() {
+                        if reason == CloseReason::Stalled {
+                            self.counters.count(Counter::AdminStalled);
+                        }
                         log::debug!("an admin association has ended: reason=\"{reason}\"");
                         self.forget(key);
                     }

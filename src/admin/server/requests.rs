@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pipo_protocol::Name;
-use pipo_protocol::v1::{Login, Request};
+use pipo_protocol::v1::{Login, Reply, Request};
 use pipo_protocol::v2::messages::{Notice, NoticeKind};
 use pipo_protocol::v2::{self as wire, Header, Status};
 
@@ -129,6 +129,14 @@ impl Server {
         self.answer(&asker, answer, now);
     }
 
+    /// Counts what a dialogue of version 2 has refused by itself.
+    pub(super) fn count_refused(&mut self, key: PeerKey) {
+        let dialogue = self.peers.get_mut(&key).and_then(|peer| peer.session.v2());
+        let refused = dialogue.map(v2::Dialogue::take_refused).unwrap_or_default();
+        self.counters.add(Counter::AdminUnknownRequests, refused.unknown);
+        self.counters.add(Counter::AdminInvalidRequests, refused.invalid);
+    }
+
     fn asker(&self, peer: PeerKey, asked: Asked) -> Option<Asker> {
         let Peer { source, session, link, .. } = self.peers.get(&peer)?;
         let transport = match link {
@@ -136,6 +144,14 @@ impl Server {
             Link::Udp(..) => "udp",
         };
         Some(Asker { peer, user: session.user()?.clone(), source: *source, transport, asked })
+    }
+
+    /// Takes the answer to a request of version 1 from a note.
+    pub(in crate::admin) fn replied(&mut self, key: PeerKey, reply: Reply, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.session.handle(Input::Reply(reply), now);
+            self.enqueue(key);
+        }
     }
 
     /// Takes the answer to a request of version 2: at once, or from a note.
@@ -228,6 +244,9 @@ impl Server {
 /// Whether who logged in could not do so any more.
 pub(super) fn is_former(peer: &Peer, core: &Core) -> bool {
     let Some(user) = peer.session.user() else { return false };
+    if peer.session.is_changing() {
+        return false; // The note about the change is on its way.
+    }
     let present = core.store.directory().present(user);
     !user.is_current(Door::Admin) || !present.is_some_and(|now| peer.session.admits(now.role()))
 }

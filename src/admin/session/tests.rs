@@ -11,7 +11,7 @@ use crate::settings::{Role, UserSpec};
 use crate::store::{Check, Door, RefusedBecause, Store, StoreOptions};
 
 /// A record of the store, which alone makes them, of a user who has that door.
-fn user(name: &str, door: Door) -> Arc<User> {
+pub(super) fn user(name: &str, door: Door) -> Arc<User> {
     let (proxy, admin) = (door == Door::Proxy, door == Door::Admin);
     let spec = UserSpec { name: name.into(), password: b"p".to_vec(), proxy, admin, role: Role::Admin };
     let store = Store::start(vec![spec], StoreOptions::default()).unwrap();

@@ -92,6 +92,11 @@ impl Dialogue {
         }
     }
 
+    /// A request is under way, a change perhaps.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy(_))
+    }
+
     /// Who has logged in.
     pub(super) fn user(&self) -> Option<&Arc<User>> {
         match self {

@@ -39,6 +39,7 @@ pub(in crate::admin) struct Dialogue {
     waiting: BTreeMap<u32, Waiting>,
     /// Records to be sent before anything else is begun.
     outbox: VecDeque<Vec<u8>>,
+    refused: Refused,
     pub(in crate::admin) channels: Channels,
 }
 
@@ -58,6 +59,13 @@ enum Stage {
     /// Refused, and says so at that moment.
     Refusing(Instant, Header, Status),
     Open(Arc<User>),
+}
+
+/// Requests that were refused here, to be counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::admin) struct Refused {
+    pub(in crate::admin) unknown: u64,
+    pub(in crate::admin) invalid: u64,
 }
 
 /// A request that is not answered.
@@ -145,6 +153,16 @@ impl Dialogue {
         self.waiting.len()
     }
 
+    /// A change is under way: what it makes of its own association comes with its reply.
+    pub(super) fn is_changing(&self) -> bool {
+        self.waiting.values().any(|waiting| waiting.effect == Effect::Change)
+    }
+
+    /// What was refused since the last call.
+    pub(in crate::admin) fn take_refused(&mut self) -> Refused {
+        std::mem::take(&mut self.refused)
+    }
+
     /// A request is answered by one reply. `false`: it was cancelled meanwhile, and nothing may be sent.
     pub(in crate::admin) fn answered(&mut self, request: u32) -> bool {
         self.waiting.remove(&request).is_some()
@@ -173,8 +191,7 @@ impl Dialogue {
             if let Stage::Refusing(at, header, status) = &self.stage {
                 return (now >= *at).then(|| login_refused(header, *status, sequence));
             }
-            let is_changing = self.waiting.values().any(|waiting| waiting.effect == Effect::Change);
-            if is_changing || matches!(self.stage, Stage::Naming(..) | Stage::Checking(..)) {
+            if self.is_changing() || matches!(self.stage, Stage::Naming(..) | Stage::Checking(..)) {
                 return None;
             }
             let Ok(message) = self.messages.next()? else {
@@ -298,6 +315,9 @@ impl Dialogue {
     }
 
     fn refuse(&mut self, request: &Header, refusal: &Refusal) -> Option<Step> {
+        let is_unknown = refusal.status == Status::UnknownCommand;
+        let count = if is_unknown { &mut self.refused.unknown } else { &mut self.refused.invalid };
+        *count += 1;
         self.outbox.push_back(refusal_record(request, refusal));
         None
     }
@@ -489,3 +509,6 @@ impl std::fmt::Debug for Messages {
         f.debug_struct("Messages").field("bytes_count", &self.bytes).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,11 @@ fn place_of(text: &str) -> Place {
 
 impl AdminSocket {
     pub(crate) fn new(place: Place) -> Self {
+        Self::with_streams(place, Limits::default().streams_max)
+    }
+
+    /// One that asks for that many streams each way.
+    pub(crate) fn with_streams(place: Place, streams_max: u16) -> Self {
         let local: SocketAddr = match place.udp {
             SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, 0).into(),
@@ -64,6 +69,7 @@ impl AdminSocket {
             associations_max: 2000,
             associations_per_source_max: 2000,
             message_bytes_max: 70_000,
+            streams_max,
             ..Limits::default()
         };
         let endpoint = Endpoint::client(limits, seed, Instant::now()).expect("sound limits");
@@ -74,6 +80,11 @@ impl AdminSocket {
     pub(crate) fn connect(&mut self) -> AssociationId {
         let Place { udp, sctp_port } = self.place;
         self.endpoint.connect(udp, sctp_port, Instant::now()).expect("a free association")
+    }
+
+    /// Queues a message of one of its associations.
+    pub(crate) fn send(&mut self, association: AssociationId, message: &[u8]) {
+        self.endpoint.send(association, 0, message, Instant::now()).expect("room for a message");
     }
 
     /// Sends what is to be sent, waits a moment for a datagram, and gives what happened.
@@ -118,7 +129,11 @@ impl AdminClient {
 
     /// An association with a place.
     pub(crate) fn connect_to(place: Place) -> Self {
-        let mut socket = AdminSocket::new(place);
+        Self::over(AdminSocket::new(place))
+    }
+
+    /// An association of that socket.
+    pub(crate) fn over(mut socket: AdminSocket) -> Self {
         let id = socket.connect();
         let mut client = Self { socket, id, messages: VecDeque::new(), closed: None };
         let deadline = Instant::now() + LIMIT;
@@ -165,6 +180,11 @@ impl AdminClient {
     /// Takes no message any more: what the daemon sends piles up there.
     pub(crate) fn stop_reading(&mut self) {
         self.socket.endpoint.pause(self.id);
+    }
+
+    /// Takes messages again.
+    pub(crate) fn read_again(&mut self) {
+        self.socket.endpoint.resume(self.id);
     }
 
     /// The next message.

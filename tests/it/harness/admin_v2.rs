@@ -73,7 +73,11 @@ pub(crate) fn verifier(password: &[u8]) -> Verifier {
 impl Client2 {
     /// An association of which nothing was said yet.
     pub(crate) fn connect(daemon: &Daemon) -> Self {
-        let raw = AdminClient::connect(daemon);
+        Self::over(AdminClient::connect(daemon))
+    }
+
+    /// The same over an association that is open.
+    pub(crate) fn over(raw: AdminClient) -> Self {
         Self { raw, waiting: VecDeque::new(), next_request: 1, hello: None }
     }
 
