@@ -294,6 +294,15 @@ pub const LOG_BLOCKED_WAIT: Duration = Duration::from_millis(100);
 /// How long shutdown waits for the log writers.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
+/// A line that somebody follows, bytes: what fits the event that carries it. Longer ones are cut.
+pub const LOG_TAP_LINE_BYTES_MAX: usize = 3072;
+/// Lines that wait for the control loop, which fetches them within milliseconds: more than its followers can take.
+pub const LOG_TAP_LINES_MAX: usize = 4096;
+/// The same in bytes.
+pub const LOG_TAP_BYTES_MAX: usize = 1024 * 1024;
+const _: () =
+    assert!(LOG_TAP_LINE_BYTES_MAX < LOG_TAP_BYTES_MAX && LOG_TAP_LINES_MAX * 64 < LOG_TAP_BYTES_MAX);
+
 // ---- moving bytes ---------------------------------------------------------------------------------------
 
 /// Bytes a direction moves in one turn, whatever the buffer size: few enough that a download does not hold
@@ -477,6 +486,12 @@ pub const ADMIN_BACKLOG_ASSOCIATIONS: i32 = 128;
 
 /// Streams of an association, each way: channel 0 and what version 2 may open beside it.
 pub const ADMIN_STREAMS: u16 = 64;
+
+/// Revisions that can be returned to. Each is what was set at run time: a few kilobytes at most.
+pub const REVISIONS_KEPT_MAX: usize = 32;
+
+/// How long a commit may wait to be confirmed, seconds: a day.
+pub const CONFIRM_SECONDS_MAX: u32 = 86_400;
 
 /// Kernel SCTP's timers. Three transmissions of at most 600 ms each make a path a dead one in under 2 s; the
 /// kernel's own values (1 s to 60 s, five of them) take a minute.

@@ -10,6 +10,7 @@ use super::credential::CredentialRecord;
 use super::output::{FileOutput, NoOutput, Output, Report, drain};
 use super::queue::{LineQueue, Pushed};
 use super::record::AccessRecord;
+use super::tap::{LineOf, Tap};
 use super::text::Timestamps;
 use crate::limits::{ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_QUEUE_BYTES_MAX};
 use crate::settings::{AccessLog, LogFormat};
@@ -18,6 +19,7 @@ use crate::settings::{AccessLog, LogFormat};
 pub struct AccessSink {
     queue: Arc<LineQueue>,
     enabled: Arc<AtomicBool>,
+    tap: Arc<Tap>,
     batch: Vec<u8>,
     batch_lines: u64,
     /// Lines dropped and not yet told by [`AccessSink::flush`].
@@ -34,20 +36,26 @@ impl AccessSink {
 
     /// Appends a line to the batch. A batch that becomes large is handed over before the turn ends.
     pub fn push(&mut self, format: LogFormat, record: &AccessRecord<'_>) {
-        self.push_line(|timestamps, line| record.write(format, timestamps, line));
+        let of = || LineOf::Access(record.user.into());
+        self.push_line(of, |timestamps, line| record.write(format, timestamps, line));
     }
 
     /// Appends a line about credentials that passed in clear.
     pub fn push_credentials(&mut self, format: LogFormat, record: &CredentialRecord<'_>) {
-        self.push_line(|timestamps, line| record.write(format, timestamps, line));
+        let of = || LineOf::Credentials(record.user.into());
+        self.push_line(of, |timestamps, line| record.write(format, timestamps, line));
     }
 
-    fn push_line(&mut self, write: impl FnOnce(&mut Timestamps, &mut Vec<u8>)) {
+    fn push_line(&mut self, of: impl FnOnce() -> LineOf, write: impl FnOnce(&mut Timestamps, &mut Vec<u8>)) {
         if !self.enabled() {
             return;
         }
+        let line_at = self.batch.len();
         write(&mut self.timestamps, &mut self.batch);
         self.batch_lines += 1;
+        if self.tap.is_open() {
+            self.tap.push(of(), self.batch.get(line_at..).unwrap_or_default());
+        }
         if self.batch.len() >= ACCESS_LOG_BATCH_BYTES {
             self.hand_over();
         }
@@ -85,6 +93,7 @@ impl AccessSink {
 pub struct AccessWriter {
     queue: Arc<LineQueue>,
     enabled: Arc<AtomicBool>,
+    tap: Arc<Tap>,
     destination: Mutex<AccessLog>,
 }
 
@@ -105,7 +114,13 @@ impl AccessWriter {
             .name("access-log".to_owned())
             .spawn(move || drain(&drained, output, report))?;
         let enabled = Arc::new(AtomicBool::new(destination != AccessLog::Off));
-        Ok(Self { queue, enabled, destination: Mutex::new(destination) })
+        Ok(Self { queue, enabled, tap: Arc::default(), destination: Mutex::new(destination) })
+    }
+
+    /// Where lines are copied to for those who follow them.
+    #[must_use]
+    pub fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// One more worker's end.
@@ -114,6 +129,7 @@ impl AccessWriter {
         AccessSink {
             queue: Arc::clone(&self.queue),
             enabled: Arc::clone(&self.enabled),
+            tap: Arc::clone(&self.tap),
             batch: Vec::with_capacity(ACCESS_LOG_BATCH_BYTES / 16),
             batch_lines: 0,
             dropped_lines: 0,
@@ -242,6 +258,28 @@ mod tests {
 
     fn ports(text: &str) -> Vec<u16> {
         text.lines().map(|line| line.split('\t').nth(6).unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn who_follows_gets_the_lines_as_they_stand_in_the_file() {
+        let folder = Folder::new("follow");
+        let path = folder.file("access");
+        let writer = AccessWriter::new(AccessLog::File(path.clone())).unwrap();
+        let mut sink = writer.sink();
+        push(&mut sink, 1);
+        writer.tap().open(|| ());
+        for format in [LogFormat::Tab, LogFormat::Json] {
+            sink.push(format, &AccessRecord { user: b"alice", ..record() });
+        }
+        writer.tap().close();
+        writer.tap().open(|| ());
+        push(&mut sink, 2);
+        let _ = sink.flush();
+        assert_eq!(writer.finish(SOON), 0);
+        let file = fs::read_to_string(path).unwrap();
+        let tapped = writer.tap().take();
+        let texts: Vec<_> = tapped.lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, [file.lines().last().unwrap()]);
     }
 
     #[test]

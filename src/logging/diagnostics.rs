@@ -10,9 +10,12 @@ use std::time::{Duration, SystemTime};
 use env_logger::fmt::WriteStyle;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::AUDIT;
 use super::output::{FileOutput, Output, Report, drain};
 use super::queue::LineQueue;
+use super::tap::{LineOf, Tap};
 use super::text::{OneLine, Timestamps};
+
 use crate::limits::DIAGNOSTICS_QUEUE_BYTES_MAX;
 
 /// Why diagnostics could not be started.
@@ -30,6 +33,7 @@ pub enum DiagnosticsError {
 pub struct Diagnostics {
     queue: Arc<LineQueue>,
     level_chosen: Arc<AtomicBool>,
+    tap: Arc<Tap>,
 }
 
 /// Starts writing diagnostics up to `level`; the environment's `RUST_LOG` goes before it, per module where it
@@ -40,11 +44,12 @@ pub struct Diagnostics {
 pub fn start_diagnostics(level: LevelFilter) -> Result<Diagnostics, DiagnosticsError> {
     let filters = std::env::var("RUST_LOG").ok().filter(|filters| !filters.trim().is_empty());
     let queue = Arc::new(LineQueue::new(DIAGNOSTICS_QUEUE_BYTES_MAX));
-    let sink = Sink::new(&queue, filters.as_deref(), write_style());
+    let tap = Arc::default();
+    let sink = Sink::new(&queue, &tap, filters.as_deref(), write_style());
     let level_chosen = Arc::clone(&sink.level_chosen);
     let level = sink.level(level);
     spawn(&queue, Box::new(FileOutput::stderr()?))?;
-    let diagnostics = Diagnostics { queue, level_chosen };
+    let diagnostics = Diagnostics { queue, level_chosen, tap };
     // Where this fails, dropping the value ends the thread.
     log::set_boxed_logger(Box::new(sink))?;
     log::set_max_level(level);
@@ -61,6 +66,12 @@ impl Diagnostics {
     /// Writes a line as it is, whatever the level: for what every start says.
     pub fn say(&self, line: &str) {
         self.queue.push(format!("{line}\n").as_bytes(), 1);
+    }
+
+    /// Where lines are copied to for those who follow them.
+    #[must_use]
+    pub fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// Lines that were lost since the start, for want of room or because they could not be written.
@@ -134,9 +145,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(queue: &Arc<LineQueue>, filters: Option<&str>, style: WriteStyle) -> Self {
-        let mut all = builder(queue, style);
-        let environment = filters.map(|filters| builder(queue, style).parse_filters(filters).build());
+    fn new(queue: &Arc<LineQueue>, tap: &Arc<Tap>, filters: Option<&str>, style: WriteStyle) -> Self {
+        let mut all = builder(queue, tap, style);
+        let environment = filters.map(|filters| builder(queue, tap, style).parse_filters(filters).build());
         // The SCTP engine warns about every association, of what we ask of it.
         all.filter_level(LevelFilter::Trace).filter_module("sctp_proto", LevelFilter::Error);
         Self { plain: all.build(), environment, level_chosen: Arc::default() }
@@ -168,12 +179,13 @@ impl Log for Sink {
 }
 
 /// One event, one line: `2026-11-21T03:04:05.678Z WARN socks5d::proxy: message`.
-fn builder(queue: &Arc<LineQueue>, style: WriteStyle) -> env_logger::Builder {
+fn builder(queue: &Arc<LineQueue>, tap: &Arc<Tap>, style: WriteStyle) -> env_logger::Builder {
     let mut builder = env_logger::Builder::new();
+    let tap = Arc::clone(tap);
     builder
         .write_style(style)
         .target(env_logger::Target::Pipe(Box::new(QueueWriter(Arc::clone(queue)))))
-        .format(|out, record| {
+        .format(move |out, record| {
             let mut time = Vec::new();
             Timestamps::default().write(SystemTime::now(), &mut time);
             out.write_all(&time)?;
@@ -182,6 +194,12 @@ fn builder(queue: &Arc<LineQueue>, style: WriteStyle) -> env_logger::Builder {
             let mut message = String::new();
             // Fails only where a value's own `Display` does; then what it gave so far is still worth a line.
             let _ = write!(OneLine(&mut message), "{}", record.args());
+            if tap.is_open() {
+                let of = if record.target() == AUDIT { LineOf::Audit } else { LineOf::Diagnostics(level) };
+                let mut line = time;
+                super::text::put(&mut line, format_args!(" {level} {}: {message}", record.target()));
+                tap.push(of, &line);
+            }
             writeln!(out, " {style}{level}{style:#} {}: {message}", record.target())
         });
     builder
@@ -228,7 +246,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line() {
         let lines = written(|queue| {
-            let sink = Sink::new(queue, None, WriteStyle::Never);
+            let sink = Sink::new(queue, &Arc::default(), None, WriteStyle::Never);
             assert_eq!(sink.level(LevelFilter::Info), LevelFilter::Info);
             log(&sink, Level::Warn, "socks5d::proxy", "a\nb");
             log(&sink, Level::Trace, "other", "c");
@@ -237,9 +255,34 @@ mod tests {
     }
 
     #[test]
+    fn who_follows_gets_the_lines_that_are_written_without_colour() {
+        let tap = Arc::new(Tap::default());
+        let lines = written(|queue| {
+            let sink = Sink::new(queue, &tap, Some("warn,socks5d::audit=info"), WriteStyle::Always);
+            log(&sink, Level::Warn, "t", "before");
+            tap.open(|| ());
+            log(&sink, Level::Warn, "t", "a\nb");
+            log(&sink, Level::Info, "t", "hidden");
+            log(&sink, Level::Info, AUDIT, "changed");
+        });
+        assert_eq!(lines.len(), 3);
+        let tapped: Vec<_> = tap.take().lines.into_iter().map(|line| (line.of, line.text)).collect();
+        let rest = |text: &str| text.split_once(' ').unwrap().1.to_owned();
+        let expected = [
+            (LineOf::Diagnostics(Level::Warn), "WARN t: a\\u{a}b"),
+            (LineOf::Audit, "INFO socks5d::audit: changed"),
+        ];
+        for ((of, text), (expected_of, expected_text)) in tapped.iter().zip(&expected) {
+            assert_eq!((of, rest(text).as_str()), (expected_of, *expected_text));
+        }
+        assert_eq!(tapped.len(), expected.len());
+    }
+
+    #[test]
     fn the_environment_goes_first_until_a_level_is_chosen() {
         let lines = written(|queue| {
-            let sink = Sink::new(queue, Some("warn,socks5d::resolver=debug"), WriteStyle::Never);
+            let sink =
+                Sink::new(queue, &Arc::default(), Some("warn,socks5d::resolver=debug"), WriteStyle::Never);
             assert_eq!(sink.level(LevelFilter::Error), LevelFilter::Debug);
             log(&sink, Level::Info, "socks5d::proxy", "hidden");
             log(&sink, Level::Debug, "socks5d::resolver", "shown");
@@ -252,7 +295,7 @@ mod tests {
     #[test]
     fn a_person_sees_the_level_in_colour() {
         let lines = written(|queue| {
-            log(&Sink::new(queue, None, WriteStyle::Always), Level::Warn, "t", "m");
+            log(&Sink::new(queue, &Arc::default(), None, WriteStyle::Always), Level::Warn, "t", "m");
         });
         assert_eq!(lines, ["\u{1b}[33mWARN\u{1b}[0m t: m"]);
     }
@@ -270,7 +313,7 @@ mod tests {
     #[test]
     fn lost_lines_are_told_once_when_it_can_be_read() {
         let queue = Arc::new(LineQueue::new(150));
-        let sink = Sink::new(&queue, None, WriteStyle::Never);
+        let sink = Sink::new(&queue, &Arc::default(), None, WriteStyle::Never);
         log(&sink, Level::Info, "t", "first");
         for _ in 0..5 {
             log(&sink, Level::Info, "t", &"x".repeat(200));

@@ -14,8 +14,14 @@ mod access;
 mod diagnostics;
 mod output;
 mod queue;
+// And those who follow them.
+mod tap;
 
 pub use access::{AccessSink, AccessWriter};
 pub use credential::CredentialRecord;
 pub use diagnostics::{Diagnostics, DiagnosticsError, start_diagnostics};
 pub use record::{AccessRecord, CloseReason, Destination};
+pub use tap::{LineOf, Tap, Tapped, TappedLine};
+
+/// Target of the diagnostics that say what was changed and by whom.
+pub const AUDIT: &str = "socks5d::audit";
