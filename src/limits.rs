@@ -493,6 +493,21 @@ pub const REVISIONS_KEPT_MAX: usize = 32;
 /// How long a commit may wait to be confirmed, seconds: a day.
 pub const CONFIRM_SECONDS_MAX: u32 = 86_400;
 
+/// Problems of a candidate that are described; the others are counted.
+pub const CANDIDATE_PROBLEMS_MAX: usize = 8;
+/// The sentence of one, bytes: longer ones are cut, so that all fit a record.
+pub const CANDIDATE_SENTENCE_BYTES_MAX: usize = 440;
+const _: () = assert!(CANDIDATE_PROBLEMS_MAX * (CANDIDATE_SENTENCE_BYTES_MAX + 16) < 4096 - 64, "with keys");
+
+/// Changes that wait while the store makes another: it takes milliseconds, so these are many.
+pub const CHANGES_WAITING_MAX: usize = 1024;
+
+/// How soon the store is asked again to take users back, after it had no time: nobody else can.
+pub const STORE_RETRY: Duration = Duration::from_millis(100);
+
+/// How long lines go on being copied after the last follower has gone: it may come back and ask for them.
+pub const LOG_TAP_LINGER: Duration = Duration::from_secs(60);
+
 /// Kernel SCTP's timers. Three transmissions of at most 600 ms each make a path a dead one in under 2 s; the
 /// kernel's own values (1 s to 60 s, five of them) take a minute.
 pub const SCTP_RTO_INITIAL: Duration = Duration::from_millis(300);

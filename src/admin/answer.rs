@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pipo_protocol::v2::{BodyError, Command, ErrorBody, Header, Reply, Status};
+use pipo_protocol::v2::{BodyError, ErrorBody, Header, Reply, Status};
 
 use super::channels::Content;
-use super::core::Core;
+use super::core::AdoptError;
 use super::notes::PeerKey;
 use crate::settings::BadValue;
 use crate::store::{User, UserError};
@@ -91,20 +91,6 @@ impl Refusal {
         let body = ErrorBody { revision: Some(revision), ..ErrorBody::of(Status::Conflict) };
         Self { status: Status::Conflict, body: Box::new(body) }
     }
-
-    /// A command that this daemon does not have.
-    pub(super) fn unsupported(command: Command) -> Self {
-        let words = command.row().map_or_else(String::new, |row| format!("{} {}", row.noun, row.verb));
-        Self::saying(Status::Unsupported, &format!("This server has no `{}`.", words.trim_end()))
-    }
-}
-
-/// A base revision that is named must be the one in force.
-pub(super) fn check_base(core: &Core, base: Option<u64>) -> Result<(), Refusal> {
-    match base {
-        Some(base) if base != core.revision => Err(Refusal::conflict(core.revision)),
-        Some(_) | None => Ok(()),
-    }
 }
 
 impl From<&BodyError> for Refusal {
@@ -128,6 +114,12 @@ impl From<UserError> for Refusal {
             UserError::Busy => Status::Busy,
         };
         Self::saying(status, &format!("{error}."))
+    }
+}
+
+impl From<AdoptError> for Refusal {
+    fn from(error: AdoptError) -> Self {
+        Self::saying(Status::Invalid, &format!("{error}."))
     }
 }
 

@@ -11,10 +11,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use pipo_protocol::v2::messages::{Notice, NoticeKind, ServerState};
 
+use super::commit::{self, Config};
 use super::core::{self, Core, Reload, decide, sessions_max, snapshot, without_users};
 use super::events::{self, unix_ms};
 use super::initial;
 use super::inquiry::Inquiries;
+use super::logs::{self, Followed};
 use super::manager::Manager;
 use super::notes::{Note, Notes};
 use super::server::{self, Server};
@@ -106,8 +108,7 @@ impl Daemon {
         mut manager: Manager,
     ) -> Result<Self, StartError> {
         let settings = without_users(&resolved.settings);
-        resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
+        say_what_holds_not(&resolved);
         let descriptors = network::raise_descriptor_limit();
         let system = System::read(&settings);
         let tcp = TcpOptions::from_settings(&settings);
@@ -126,8 +127,7 @@ impl Daemon {
         let counters = metrics.thread(settings.workers).map_or_else(Arc::<Counters>::default, Arc::clone);
         let admin = Server::listen(&resolved, poll.registry(), counters, Instant::now())?;
         let descriptors = descriptors.saturating_sub(admin.descriptors_max());
-        let access = AccessWriter::new(settings.access_log.clone())
-            .map_err(|cause| StartError::AccessLog { place: place_of(&settings.access_log), cause })?;
+        let access = open_access_log(&settings.access_log)?;
         let resolver = resolver::Shared::new(system.hosts_table());
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         let snapshot = snapshot(Arc::clone(&settings), authentication, &system, addresses);
@@ -146,6 +146,7 @@ impl Daemon {
         plane.set_tcp_options(&tcp);
         let (notes, left) = Notes::new(waker);
         let core = Core {
+            config: Config::new(&resolved),
             resolved,
             diagnostics,
             store,
@@ -163,7 +164,8 @@ impl Daemon {
             unpublished: false,
             dissector_told: Dissector::Off,
             events: events::Events::default(),
-            revision: 0,
+            notices: Vec::new(),
+            followed: Followed::default(),
             state: ServerState::Running,
             started: Instant::now(),
             started_unix_ms: unix_ms(),
@@ -189,8 +191,12 @@ impl Daemon {
                 Phase::Stopping => Instant::now() + SYSTEM_INTERVAL,
             };
             let now = Instant::now();
-            let others =
-                [self.admin.deadline(now), self.core.inquiries_deadline(), self.core.watch_deadline()];
+            let others = [
+                self.admin.deadline(now),
+                self.core.inquiries_deadline(),
+                self.core.watch_deadline(),
+                self.core.config.deadline(),
+            ];
             let wake_at = others.into_iter().flatten().fold(wake_at, Instant::min);
             let wake_at = self.manager.flush().map_or(wake_at, |wait| wake_at.min(now + wait));
             let patience = wake_at.saturating_duration_since(now);
@@ -219,6 +225,12 @@ impl Daemon {
                 system_at = now + SYSTEM_INTERVAL;
                 self.core.look_at_system();
             }
+            if self.phase == Phase::Serving {
+                commit::expire(&mut self.core, now);
+                if self.core.config.reload_is_due() {
+                    self.reload();
+                }
+            }
             self.admin.turn(&mut self.core, self.poll.registry(), now);
             self.core.settle_watch(now);
             if let Some(timeout) = self.core.shutdown_asked.take()
@@ -245,6 +257,7 @@ impl Daemon {
                 if self.phase == Phase::Serving {
                     self.manager.ready("serving; reloaded");
                 }
+                self.go_on(now);
             }
             Note::Verdict(peer, verdict) => self.admin.verdict(peer, verdict, &self.core, now),
             Note::UserChanged(asker, change) => {
@@ -260,25 +273,50 @@ impl Daemon {
                 } else {
                     self.admin.user_changed(&asker, &change, Ok(0), &self.core, now);
                 }
+                self.go_on(now);
             }
             Note::UserSettled(asker, change, ended) => {
                 self.admin.user_changed(&asker, &change, ended, &self.core, now);
             }
             Note::Replied(peer, reply) => self.admin.replied(peer, reply, now),
+            Note::Committed(result) => {
+                self.admin.committed(result, &mut self.core, now);
+                self.admin.resume_changes(&mut self.core, now);
+            }
+            Note::TakenBack(result) => {
+                self.admin.taken_back(result, &mut self.core, now);
+                self.admin.resume_changes(&mut self.core, now);
+            }
+            Note::Lines => logs::take(&mut self.core, now),
             Note::Answered(asker, answer) => self.admin.answer(&asker, answer, now),
             Note::Notify(notice) => self.admin.notify(&notice, &self.core, now),
         }
     }
 
+    /// Reads the configuration again.
+    fn reload(&mut self) {
+        self.manager.reloading();
+        match self.core.reload() {
+            Reload::Refused => self.manager.ready("serving; the last reload was refused, see the log"),
+            Reload::Begun => {} // The store's answer ends it.
+        }
+    }
+
+    /// The store has made somebody's change: the next one may be made.
+    fn go_on(&mut self, now: Instant) {
+        self.core.config.underway = None;
+        self.admin.resume_changes(&mut self.core, now);
+    }
+
     fn hear(&mut self, signal: Signal) {
         match (signal, self.phase) {
             (Signal::Reload, Phase::Serving) => {
-                self.manager.reloading();
-                match self.core.reload() {
-                    Reload::Refused => {
-                        self.manager.ready("serving; the last reload was refused, see the log")
-                    }
-                    Reload::Begun => {} // The store's answer ends it.
+                if let Some(revision) = self.core.ask_for_reload() {
+                    log::warn!(
+                        "the configuration is read again once a commit is settled: revision={revision}"
+                    );
+                    self.manager.reloading();
+                    self.manager.ready("serving; the reload waits until a commit is confirmed or taken back");
                 }
             }
             (Signal::Reload, Phase::DrainingUntil(_) | Phase::Stopping | Phase::Parting(_)) => {
@@ -401,6 +439,17 @@ fn adopt(sockets: Vec<Inherited>, resolved: &Resolved) -> Result<Vec<accept::Lis
         }
     }
     accept::adopt(sockets)
+}
+
+/// What was given and does not hold, or should not stand where it does.
+fn say_what_holds_not(resolved: &Resolved) {
+    resolved.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    resolved.overridden.iter().for_each(|overridden| log::info!("{overridden}"));
+}
+
+fn open_access_log(destination: &AccessLog) -> Result<AccessWriter, StartError> {
+    AccessWriter::new(destination.clone())
+        .map_err(|cause| StartError::AccessLog { place: place_of(destination), cause })
 }
 
 fn place_of(access_log: &AccessLog) -> String {

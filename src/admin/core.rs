@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use pipo_protocol::Name;
 use pipo_protocol::v2::events::{ChangeEvent, Happening};
-use pipo_protocol::v2::messages::ServerState;
+use pipo_protocol::v2::messages::{Notice, ServerState};
 use pipo_protocol::v2::{Command, Text};
 
 use super::answer::Asker;
+use super::commit::{Config, Underway};
 use super::events::{Events, Feed};
 use super::inquiry::{Gathered, Inquiries, Trouble};
+use super::logs::Followed;
 use super::notes::{Note, Notes};
 use super::system::System;
 use super::watch::Watch;
 use crate::limits;
-use crate::logging::{AccessWriter, Diagnostics};
+use crate::logging::{AUDIT, AccessWriter, Diagnostics, Opened};
 use crate::metrics::{Counter, Metrics};
 use crate::proxy::inbox::{Message, Snapshot};
 use crate::proxy::live::{Question, Whose};
@@ -59,8 +61,12 @@ pub(super) struct Core {
     pub(super) dissector_told: Dissector,
     /// What happened, in one sequence.
     pub(super) events: Events,
-    /// Grows with every change of settings or users.
-    pub(super) revision: u64,
+    /// Revisions of settings and users, and what waits to be confirmed.
+    pub(super) config: Config,
+    /// To be told to every administrator.
+    pub(super) notices: Vec<Notice>,
+    /// Who follows the logs.
+    pub(super) followed: Followed,
     pub(super) state: ServerState,
     pub(super) started: Instant,
     pub(super) started_unix_ms: u64,
@@ -70,6 +76,14 @@ pub(super) struct Core {
     pub(super) shutdown_asked: Option<Duration>,
     /// Held once more by each list of users that is not sent yet.
     pub(super) user_lists: Arc<()>,
+}
+
+/// Settings that can be taken up without failing.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    resolved: Resolved,
+    /// Where access lines go from then on; `None`: it cannot be opened, and they go on as they do.
+    opened: Option<Opened>,
 }
 
 /// Why settings were not taken up; nothing has changed.
@@ -99,11 +113,20 @@ pub(super) enum Reload {
 }
 
 impl Core {
-    /// SIGHUP: everything is read and checked again; what is live is taken up, logs are opened again.
-    pub(super) fn reload(&mut self) -> Reload {
+    /// SIGHUP: logs are opened again at once, the configuration is read as soon as nothing else is being changed.
+    /// Gives the revision of a commit that waits to be confirmed: it must be possible to take it back to what was
+    /// before it, so the reload waits, too.
+    pub(super) fn ask_for_reload(&mut self) -> Option<u64> {
         if let Err(error) = self.access.reopen() {
             log::error!("the access log could not be opened again: error=\"{error}\"");
         }
+        self.config.reload_waits = true;
+        self.config.revisions.pending().map(|pending| pending.revision)
+    }
+
+    /// Everything is read and checked again; what is live is taken up.
+    pub(super) fn reload(&mut self) -> Reload {
+        self.config.reload_waits = false;
         let Reloaded { resolved, live, restart } = match self.resolved.reload() {
             Ok(reloaded) => reloaded,
             Err(error) => return refuse(&error),
@@ -117,7 +140,8 @@ impl Core {
         self.store.replace_configured(self.resolved.settings.users.clone(), move |replaced| {
             notes.leave(Note::UsersReplaced(replaced));
         });
-        self.revision += 1;
+        self.config.underway = Some(Underway::Users(None));
+        self.config.revisions.advance(self.resolved.runtime_changes());
         log::info!("reloaded: changed=[{}]", live.join(" "));
         if !restart.is_empty() {
             log::warn!("these take a restart to change: [{}]", restart.join(" "));
@@ -127,10 +151,33 @@ impl Core {
 
     /// Takes settings up. The workers are told by the next [`Core::publish`]; an error changes nothing.
     pub(super) fn adopt(&mut self, resolved: Resolved) -> Result<(), AdoptError> {
+        let prepared = self.prepare(resolved)?;
+        self.take_up(prepared);
+        Ok(())
+    }
+
+    /// Does everything that may fail when settings are taken up, and changes nothing yet.
+    pub(super) fn prepare(&self, resolved: Resolved) -> Result<Prepared, AdoptError> {
+        TcpOptions::from_settings(&resolved.settings).check()?;
+        let opened = self.access.prepare(resolved.settings.access_log.clone())?;
+        Ok(Prepared { resolved, opened: Some(opened) })
+    }
+
+    /// Takes settings up that held before. What cannot hold any more is said, and hinders nothing else.
+    pub(super) fn take_up_again(&mut self, resolved: Resolved) {
+        let opened = self.access.prepare(resolved.settings.access_log.clone());
+        if let Err(error) = &opened {
+            log::error!("access lines go on where they go now: error=\"{error}\"");
+        }
+        self.take_up(Prepared { resolved, opened: opened.ok() });
+    }
+
+    /// Takes settings up that were prepared.
+    pub(super) fn take_up(&mut self, prepared: Prepared) {
+        let Prepared { resolved, opened } = prepared;
         let (before, after) = (&self.resolved.settings, &resolved.settings);
-        TcpOptions::from_settings(after).check()?;
-        if after.access_log != before.access_log {
-            self.access.redirect(after.access_log.clone())?;
+        if let Some(opened) = opened {
+            self.access.switch(opened);
         }
         if after.log_level != before.log_level {
             self.diagnostics.set_level(after.log_level);
@@ -140,7 +187,11 @@ impl Core {
         self.idle_timeout_kept = after.idle_timeout.unwrap_or(self.idle_timeout_kept);
         self.resolved = resolved;
         self.unpublished = true;
-        Ok(())
+    }
+
+    /// The revision in force.
+    pub(super) fn revision(&self) -> u64 {
+        self.config.revisions.number()
     }
 
     /// Adds to a counter of the control loop.
@@ -152,9 +203,14 @@ impl Core {
 
     /// Notes that somebody changed something: a new revision, an event, a line in the log.
     pub(super) fn changed(&mut self, asker: &Asker, command: Command, subject: &str) {
-        self.revision += 1;
+        let revision = self.config.revisions.advance(self.resolved.runtime_changes());
+        self.tell_change(asker, command, subject, revision);
+    }
+
+    /// Says who changed settings or users, which have that revision now.
+    pub(super) fn tell_change(&mut self, asker: &Asker, command: Command, subject: &str, revision: u64) {
         self.tell_of_dissector(format_args!("user={} source={}", asker.user.name(), asker.source));
-        self.note_change(asker, command, subject, Some(self.revision));
+        self.note_change(asker, command, subject, Some(revision));
     }
 
     /// Notes that somebody did something that leaves settings and users as they are: an event, a line in the
@@ -168,9 +224,10 @@ impl Core {
         let row = command.row();
         let (noun, verb) = row.map_or(("", ""), |row| (row.noun, row.verb));
         log::info!(
+            target: AUDIT,
             "changed: user={user} source={source} command=\"{noun} {verb}\" subject=\"{}\" revision={}",
             subject.escape_debug(),
-            self.revision
+            revision.unwrap_or(self.revision())
         );
         let Ok(name) = Name::new(user.as_octets()) else { return };
         let change = ChangeEvent {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pipo_protocol::v2::events::{Event, Happening};
+use pipo_protocol::v2::events::{Event, Gap, Happening};
 
 use crate::limits::{ADMIN_EVENTS_BYTES_MAX, ADMIN_EVENTS_MAX};
 
@@ -16,7 +16,6 @@ use crate::limits::{ADMIN_EVENTS_BYTES_MAX, ADMIN_EVENTS_MAX};
 pub(super) enum Feed {
     /// Sessions and changes.
     Events,
-    #[allow(dead_code, reason = "published by the loggers once somebody follows them")]
     /// Log lines.
     Lines,
     #[allow(dead_code, reason = "published by the workers once a session is traced")]
@@ -37,6 +36,8 @@ pub(super) struct Past {
     pub(super) time_unix_ms: u64,
     /// What.
     pub(super) happening: Happening,
+    /// The user whom an access line is about: the line itself need not say it in clear.
+    pub(super) user: Option<Box<[u8]>>,
 }
 
 impl Past {
@@ -100,10 +101,33 @@ impl Events {
 
     /// Makes something known to all who follow the feed, and gives its number.
     pub(super) fn publish(&mut self, feed: Feed, happening: Happening) -> u64 {
+        self.publish_about(feed, happening, None)
+    }
+
+    /// The same of something that concerns a user.
+    pub(super) fn publish_about(&mut self, feed: Feed, happening: Happening, user: Option<Box<[u8]>>) -> u64 {
         let sequence = self.next_sequence();
-        let past = Past { sequence, time_unix_ms: unix_ms(), happening };
+        let past = Past { sequence, time_unix_ms: unix_ms(), happening, user };
         self.ring_mut(feed).push(past);
         sequence
+    }
+
+    /// So many events of a feed were lost before they had a number: tells all who follow it.
+    pub(super) fn lost(&mut self, feed: Feed, events_count: u64) {
+        let first = self.sequence + 1;
+        self.sequence += events_count.max(1);
+        let last = self.sequence;
+        self.publish(feed, Happening::Gap(Gap { events_count, first, last }));
+    }
+
+    /// Nobody has taken the events of a feed for a while: who asks for those of before is told that some are gone.
+    pub(super) fn forget(&mut self, feed: Feed) {
+        let sequence = self.next_sequence();
+        let ring = self.ring_mut(feed);
+        ring.gone += ring.kept.len() as u64;
+        ring.kept.clear();
+        ring.bytes = 0;
+        ring.gone_sequence = sequence;
     }
 
     /// The place after the last event of a feed.
@@ -186,7 +210,7 @@ fn weight(past: &Past) -> usize {
         }
         Happening::Gap(_) | Happening::Notice(_) | Happening::Sample(_) | Happening::End(_) => 0,
     };
-    size_of::<Past>() + texts
+    size_of::<Past>() + texts + past.user.as_ref().map_or(0, |user| user.len())
 }
 
 /// The time of day.

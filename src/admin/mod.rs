@@ -30,11 +30,16 @@ mod inquiry;
 mod ranked;
 mod session_rows;
 mod watch;
+// Changes in their order, several as one, and what they can be taken back to.
+mod candidate;
+mod commit;
+mod revisions;
 // One match over the commands of each version, and a file for each noun.
 mod dispatch;
 mod dns;
 mod drain;
 mod happenings;
+mod logs;
 mod metrics;
 mod server_info;
 mod sessions;

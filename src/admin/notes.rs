@@ -11,7 +11,7 @@ use pipo_protocol::v2::messages::Notice;
 use super::answer::{Answer, Asker};
 use super::inquiry::Trouble;
 use super::users::Change;
-use crate::store::{Replaced, UserError, Verdict};
+use crate::store::{ChangesError, Replaced, UserDelta, UserError, Verdict};
 
 /// Names one association of the admin channel. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,12 @@ pub(super) enum Note {
     UserSettled(Asker, Change, Result<u64, Trouble>),
     /// The answer to a request of version 1.
     Replied(PeerKey, Reply),
+    /// What became of the users of a commit.
+    Committed(Result<Vec<UserDelta>, ChangesError>),
+    /// What became of the users of a commit that is taken back.
+    TakenBack(Result<Vec<UserDelta>, UserError>),
+    /// Lines of a log wait for those who follow it.
+    Lines,
     /// The answer to a request of version 2.
     Answered(Asker, Answer),
     /// To be told to everybody who is logged in.

@@ -5,6 +5,7 @@
 //! what was changed, and only then send the replies, so that a reply means that the change holds.
 
 // Where it listens, who comes, what they ask, and how they go.
+mod changes;
 mod coming;
 mod going;
 mod places;
@@ -170,6 +171,7 @@ impl Server {
             self.count_refused(*key);
         }
         core.publish_changes();
+        self.tell_administrators(core, now);
         if self.sequence_told != core.events.sequence() {
             self.sequence_told = core.events.sequence();
             let follows = |peer: &Peer| peer.session.as_v2().is_some_and(|v2| v2.channels.count() > 0);
@@ -228,7 +230,7 @@ impl Server {
                 Some(Output::Prove { user, auth_message, proof }) => {
                     self.prove(key, &user, &auth_message, proof, core, now);
                 }
-                Some(Output::Ask(_) | Output::Request(..)) if is_former(peer, core) => {
+                Some(Output::Ask(_) | Output::Request(..)) if is_former(key, peer, core) => {
                     return self.part_with_former(key, core, now);
                 }
                 Some(Output::Ask(request)) => {
@@ -241,7 +243,7 @@ impl Server {
                 }
                 Some(Output::Close(ending)) => return self.part(key, ending),
                 // Who changed the own password is told so first, and stays.
-                None if is_former(peer, core) && peer.session.waiting_count() == 0 => {
+                None if is_former(key, peer, core) && peer.session.waiting_count() == 0 => {
                     return self.part_with_former(key, core, now);
                 }
                 // What is read costs a request, too: not everything that is read is one.

@@ -1,6 +1,7 @@
 //! The server: what it is, how it is doing, and its workers.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use pipo_protocol::v2::messages::{ResolverState, ServerInfo, WorkerPart, WorkerRow};
 use pipo_protocol::v2::{Reply, Word};
@@ -31,8 +32,8 @@ pub(super) fn info(core: &Core, asker: &Asker) -> Answer {
         admin_listeners: core.admin_addresses.clone(),
         admin_transport: Word::cut(asker.transport),
         resolver: resolver_state(core),
-        revision: core.revision,
-        pending: None,
+        revision: core.revision(),
+        pending: core.config.pending(Instant::now()),
     };
     let (notes, asker) = (core.notes.clone(), asker.clone());
     core.store.survey(move |directory| {

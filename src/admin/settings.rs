@@ -6,9 +6,9 @@ use pipo_protocol::v2::messages::{
     Changed, SettingEffect, SettingGet, SettingKind, SettingListRequest, SettingPart, SettingReply,
     SettingReset, SettingRow, SettingSet, SettingSource,
 };
-use pipo_protocol::v2::{Command, Reply, Sentence, Status, Text, Word};
+use pipo_protocol::v2::{Command, Reply, Sentence, Text, Word};
 
-use super::answer::{Answer, Asker, Outcome, Refusal, check_base};
+use super::answer::{Answer, Asker, Outcome, Refusal};
 use super::core::{AdoptError, Core};
 use super::rows;
 use crate::settings::{BadValue, Resolved, Row, Settings, Source};
@@ -37,7 +37,7 @@ impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Value(error) => error.into(),
-            ChangeError::Adopt(error) => Self::saying(Status::Invalid, &format!("{error}.")),
+            ChangeError::Adopt(error) => error.into(),
         }
     }
 }
@@ -56,20 +56,20 @@ pub(super) fn list(core: &Core, body: &SettingListRequest) -> Outcome {
 pub(super) fn get(core: &Core, body: &SettingGet) -> Answer {
     let row = crate::settings::value_row(body.name.as_str())?;
     let setting = wire_row(row, &core.resolved);
-    let reply = SettingReply { as_of: core.events.sequence(), setting, revision: core.revision };
+    let reply = SettingReply { as_of: core.events.sequence(), setting, revision: core.revision() };
     Outcome::reply(Reply::SettingGet(reply))
 }
 
 /// Changes one setting.
 pub(super) fn set(core: &mut Core, body: &SettingSet, asker: &Asker) -> Answer {
-    check_base(core, body.base)?;
+    core.config.check(body.base)?;
     change(core, body.name.as_str(), body.value.as_str())?;
     Outcome::reply(Reply::SettingSet(changed(core, Command::SettingSet, body.name.as_str(), asker)))
 }
 
 /// Takes the change of a setting at run time back.
 pub(super) fn reset(core: &mut Core, body: &SettingReset, asker: &Asker) -> Answer {
-    check_base(core, body.base)?;
+    core.config.check(body.base)?;
     let mut resolved = core.resolved.clone();
     resolved.reset(body.name.as_str()).map_err(ChangeError::from)?;
     core.adopt(resolved).map_err(ChangeError::from)?;
@@ -78,7 +78,7 @@ pub(super) fn reset(core: &mut Core, body: &SettingReset, asker: &Asker) -> Answ
 
 fn changed(core: &mut Core, command: Command, name: &str, asker: &Asker) -> Changed {
     core.changed(asker, command, name);
-    Changed { as_of: core.events.sequence(), revision: core.revision, sessions_closed_count: 0 }
+    Changed { as_of: core.events.sequence(), revision: core.revision(), sessions_closed_count: 0 }
 }
 
 fn wire_row(row: &Row, resolved: &Resolved) -> SettingRow {

@@ -189,7 +189,7 @@ fn reply_to(
     move |result| notes.leave(Note::UserChanged(asker, Change { deed, name, result }))
 }
 
-fn password_of(verifier: &Verifier) -> Result<NewPassword, Refusal> {
+pub(super) fn password_of(verifier: &Verifier) -> Result<NewPassword, Refusal> {
     let (stored, server) = (*verifier.stored_key.as_bytes(), *verifier.server_key.as_bytes());
     ScramVerifier::from_parts(verifier.iterations, verifier.salt.as_bytes(), stored, server)
         .map(NewPassword::Verifier)
@@ -201,7 +201,7 @@ pub(super) fn changed(core: &Core, change: &Change, ended: Result<u64, Trouble>)
     change.result.as_ref().map_err(|error| Refusal::from(error.clone()))?;
     let body = Changed {
         as_of: core.events.sequence(),
-        revision: core.revision,
+        revision: core.revision(),
         sessions_closed_count: u32::try_from(ended?).unwrap_or(u32::MAX),
     };
     Outcome::reply(match change.deed {

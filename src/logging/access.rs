@@ -89,6 +89,19 @@ impl AccessSink {
     }
 }
 
+/// A destination that was opened.
+pub struct Opened {
+    destination: AccessLog,
+    /// `None`: it is the present one.
+    output: Option<Box<dyn Output>>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
 /// Owns the writer thread and what it writes to. Belongs to the control plane: opening a file may block.
 pub struct AccessWriter {
     queue: Arc<LineQueue>,
@@ -159,20 +172,21 @@ impl AccessWriter {
         }
     }
 
-    /// Writes elsewhere from now on; lines already handed over go to either. The same destination does nothing.
+    /// Opens where lines are to go; nothing changes until it is [taken](AccessWriter::switch).
     ///
     /// # Errors
-    /// Of opening the file; then nothing changes.
-    pub fn redirect(&self, destination: AccessLog) -> io::Result<()> {
-        let mut present = self.destination();
-        if *present == destination {
-            return Ok(());
-        }
-        let output = open(&destination)?;
+    /// Of opening the file.
+    pub fn prepare(&self, destination: AccessLog) -> io::Result<Opened> {
+        let output = if *self.destination() == destination { None } else { Some(open(&destination)?) };
+        Ok(Opened { destination, output })
+    }
+
+    /// Writes there from now on; lines already handed over go to either. The same destination does nothing.
+    pub fn switch(&self, opened: Opened) {
+        let Opened { destination, output: Some(output) } = opened else { return };
         self.queue.change_output(output);
         self.enabled.store(destination != AccessLog::Off, Ordering::Relaxed);
-        *present = destination;
-        Ok(())
+        *self.destination() = destination;
     }
 
     /// Lets the writer finish what it was given, at most for `time_max`. Gives the lines that are lost with
@@ -334,7 +348,7 @@ mod tests {
         let moved = folder.file("moved");
         fs::rename(&inner, &moved).unwrap();
         assert_eq!(writer.reopen().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(writer.redirect(AccessLog::File(inner.join("other"))).is_err());
+        assert!(writer.prepare(AccessLog::File(inner.join("other"))).is_err());
         let mut sink = writer.sink();
         push(&mut sink, 2);
         sink.flush();
@@ -351,7 +365,7 @@ mod tests {
         assert!(!sink.enabled());
         push(&mut sink, 1);
         assert!(sink.batch.is_empty());
-        writer.redirect(AccessLog::File(path.clone())).unwrap();
+        writer.switch(writer.prepare(AccessLog::File(path.clone())).unwrap());
         assert!(sink.enabled());
         push(&mut sink, 2);
         assert_eq!(sink.flush(), 0);
@@ -446,7 +460,7 @@ mod tests {
             lost += sink.flush();
         }
         assert_eq!(lost, 1);
-        writer.redirect(AccessLog::File(path.clone())).unwrap();
+        writer.switch(writer.prepare(AccessLog::File(path.clone())).unwrap());
         push(&mut sink, 2);
         assert_eq!(sink.flush() + writer.finish(SOON), 0);
         assert_eq!(ports(&fs::read_to_string(path).unwrap()), [2]);

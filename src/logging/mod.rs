@@ -17,7 +17,7 @@ mod queue;
 // And those who follow them.
 mod tap;
 
-pub use access::{AccessSink, AccessWriter};
+pub use access::{AccessSink, AccessWriter, Opened};
 pub use credential::CredentialRecord;
 pub use diagnostics::{Diagnostics, DiagnosticsError, start_diagnostics};
 pub use record::{AccessRecord, CloseReason, Destination};

@@ -239,6 +239,7 @@ metrics! {
         AdminStalled, "admin_stalled", Count in AdminEnded "stalled", "Admin associations aborted for taking no reply.";
         AdminUserGone, "admin_user_gone", Count in AdminEnded "user_gone", "Admin associations closed because their user was changed or removed.";
         AdminEventsMissed, "admin_events_missed", Count, "Events and samples that followers on the admin channel missed for not reading.";
+        AdminLogLinesMissed, "admin_log_lines_missed", Count, "Log lines that somebody followed and that found no room on their way.";
         AdminDatagramsDropped, "admin_datagrams_dropped", Count, "Datagrams to the admin channel that were dropped as malformed, unwanted or over a rate.";
     }
 }

@@ -19,7 +19,7 @@ mod resolve;
 pub use error::SettingsError;
 pub use grammar::Rejected;
 pub use layers::{Layer, Source};
-pub use resolve::{Overridden, Reloaded, Resolved, Sources};
+pub use resolve::{Overridden, Reloaded, Resolved, RuntimeChanges, Sources};
 pub use table::{BadValue, Row, row, rows, set, show, value_row};
 
 #[cfg(test)]
@@ -117,6 +117,19 @@ pub enum Role {
     Operator,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Observer => "observer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// A user given at start. `Debug` never shows the password.

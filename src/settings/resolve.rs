@@ -78,6 +78,10 @@ pub struct Resolved {
     configured: (Settings, Sources),
 }
 
+/// Everything that was changed at run time, as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct RuntimeChanges(Layer);
+
 /// What reading the sources again came to.
 #[derive(Clone, Debug)]
 pub struct Reloaded {
@@ -136,6 +140,20 @@ impl Resolved {
         row.field()?.copy(&self.configured.0, &mut self.settings);
         self.sources.copy(&self.configured.1, row.name);
         Ok(())
+    }
+
+    /// What was changed at run time until now.
+    #[must_use]
+    pub fn runtime_changes(&self) -> RuntimeChanges {
+        RuntimeChanges(self.runtime.clone())
+    }
+
+    /// Takes every change at run time back, and makes those of another moment.
+    pub fn return_to(&mut self, changes: &RuntimeChanges) -> Result<(), BadValue> {
+        let present: Vec<_> = self.runtime.given.iter().map(|given| given.row.name).collect();
+        present.into_iter().try_for_each(|name| self.reset(name))?;
+        let given = |given: &Given| self.change(given.row.name, &given.value.to_string_lossy());
+        changes.0.given.iter().try_for_each(given)
     }
 
     fn live_row(name: &str) -> Result<&'static Row, BadValue> {

@@ -35,7 +35,9 @@ mod admin_channels;
 mod admin_hostile;
 mod admin_v2;
 mod cache;
+mod config;
 mod drain;
+mod log_follow;
 mod sessions;
 // Many sessions, and programs of others.
 mod browser;

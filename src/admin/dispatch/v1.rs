@@ -91,6 +91,10 @@ fn list_users(all: &Directory) -> Reply {
 
 fn modify(modification: Modification, asker: &Asker, core: &mut Core) -> Option<Reply> {
     let cmd = modification.cmd();
+    if core.config.check(None).is_err() {
+        // A commit waits to be confirmed.
+        return Some(Reply::Modified { cmd, status: ModificationStatus::ServerError });
+    }
     let status = match modification {
         Modification::AddUser { name, password, privilege } => {
             let role = match privilege {

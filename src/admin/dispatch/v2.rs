@@ -6,7 +6,8 @@ use pipo_protocol::v2::{Doors as WireDoors, Request, Role as WireRole, Status};
 use super::super::answer::{Answer, Asker, Outcome, Refusal};
 use super::super::core::Core;
 use super::super::{
-    dns, drain, happenings, metrics, server_info, sessions, settings, shutdown, statistics, users,
+    commit, dns, drain, happenings, logs, metrics, server_info, sessions, settings, shutdown, statistics,
+    users,
 };
 use crate::store::{Doors, Role, User};
 
@@ -97,6 +98,10 @@ pub(in crate::admin) fn granted(request: &Request) -> Option<u32> {
 
 /// Carries a request out, or begins to.
 pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Core) -> Answer {
+    // Those of the configuration itself know best what they may do while a commit waits.
+    if commit::is_change(request.command()) && !is_of_config(&request) {
+        core.config.check(None)?;
+    }
     match request {
         Request::ServerInfo(_) => server_info::info(core, asker),
         Request::ServerWorkers(_) => server_info::workers(core),
@@ -124,15 +129,15 @@ pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Cor
         Request::SettingGet(body) => settings::get(core, &body),
         Request::SettingSet(body) => settings::set(core, &body, asker),
         Request::SettingReset(body) => settings::reset(core, &body, asker),
+        Request::ConfigStatus(_) => commit::status(core),
+        Request::ConfigDiff(body) => commit::diff(core, &body),
+        Request::ConfigCheck(body) => commit::check(core, &body),
+        Request::ConfigCommit(body) => commit::commit(core, &body, asker),
+        Request::ConfigConfirm(body) => commit::confirm(core, &body, asker),
+        Request::ConfigRollback(body) => commit::rollback(core, &body, asker),
+        Request::LogFollow(body) => logs::follow(core, body, asker),
+        Request::LogRotate(_) => logs::rotate(core, asker),
         Request::Events(body) => happenings::follow(core, body, asker),
-        Request::ConfigStatus(_)
-        | Request::ConfigDiff(_)
-        | Request::ConfigCheck(_)
-        | Request::ConfigCommit(_)
-        | Request::ConfigConfirm(_)
-        | Request::ConfigRollback(_)
-        | Request::LogFollow(_)
-        | Request::LogRotate(_) => Err(Refusal::unsupported(request.command())),
         Request::Hello(_)
         | Request::LoginStart(_)
         | Request::LoginProof(_)
@@ -141,4 +146,8 @@ pub(in crate::admin) fn dispatch(request: Request, asker: &Asker, core: &mut Cor
         | Request::Unsubscribe(_)
         | Request::Credit(_) => Err(Refusal::of(Status::OutOfOrder)),
     }
+}
+
+fn is_of_config(request: &Request) -> bool {
+    matches!(request, Request::ConfigCommit(_) | Request::ConfigConfirm(_) | Request::ConfigRollback(_))
 }

@@ -109,10 +109,7 @@ impl Server {
             }
         }
         let Some(asker) = self.asker(key, Asked::V1) else { return };
-        let reply = dispatch::v1::dispatch(request, &asker, core);
-        if let (Some(reply), Some(peer)) = (reply, self.peers.get_mut(&key)) {
-            peer.session.handle(Input::Reply(reply), now);
-        }
+        self.begin_v1(asker, request, core, now);
     }
 
     pub(super) fn request(
@@ -125,8 +122,7 @@ impl Server {
     ) {
         self.counters.count(Counter::AdminRequests);
         let Some(asker) = self.asker(key, Asked::V2(header)) else { return };
-        let answer = dispatch::v2::dispatch(request, &asker, core);
-        self.answer(&asker, answer, now);
+        self.begin_v2(asker, request, core, now);
     }
 
     /// Counts what a dialogue of version 2 has refused by itself.
@@ -221,7 +217,7 @@ impl Server {
     pub(in crate::admin) fn follow_users(&mut self, core: &Core, now: Instant) {
         let mut to_serve = Vec::new();
         for (key, peer) in &mut self.peers {
-            if is_former(peer, core) || has_new_role(peer, core, now) {
+            if is_former(*key, peer, core) || has_new_role(peer, core, now) {
                 to_serve.push(*key);
             }
         }
@@ -230,10 +226,22 @@ impl Server {
 
     /// Tells everybody who has logged in.
     pub(in crate::admin) fn notify(&mut self, said: &Notice, core: &Core, now: Instant) {
+        self.notify_where(said, core, now, |_| true);
+    }
+
+    /// Tells those who have logged in and are of such a role.
+    pub(super) fn notify_where(
+        &mut self,
+        said: &Notice,
+        core: &Core,
+        now: Instant,
+        is_meant: impl Fn(wire::Role) -> bool,
+    ) {
         let keys: Vec<_> = self.peers.keys().copied().collect();
         for key in keys {
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            if peer.life == Life::Open && peer.session.as_v2().is_some() && peer.session.user().is_some() {
+            let is_v2 = peer.life == Life::Open && peer.session.as_v2().is_some();
+            if is_v2 && peer.session.user().is_some_and(|user| is_meant(role_of(user))) {
                 peer.queue(v2::notice(said.clone(), core.events.sequence()), now);
                 self.enqueue(key);
             }
@@ -241,8 +249,12 @@ impl Server {
     }
 }
 
-/// Whether who logged in could not do so any more.
-pub(super) fn is_former(peer: &Peer, core: &Core) -> bool {
+/// Whether who logged in could not do so any more. Who is changing the own password may be on the way from one
+/// record to the next: that shows when the store has answered.
+pub(super) fn is_former(key: PeerKey, peer: &Peer, core: &Core) -> bool {
+    if core.config.is_asking(key) {
+        return false;
+    }
     let Some(user) = peer.session.user() else { return false };
     if peer.session.is_changing() {
         return false; // The note about the change is on its way.
