@@ -525,3 +525,32 @@ pub const SCTP_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How often ports are chosen anew when the kernel's choice is free on one address and taken on another.
 pub const PORT_CHOICES_MAX: usize = 32;
+
+// ---- the metrics endpoint -------------------------------------------------------------------------------
+
+/// Connections to the metrics endpoint. A scrape takes milliseconds; when one more comes, the oldest that has not
+/// asked yet makes room, else the oldest.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+
+/// From the opening of a connection to the end of its request: scrapers ask at once.
+pub const METRICS_REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// From the request to the last byte of its answer: as long as Prometheus waits unless told otherwise.
+pub const METRICS_ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Longest head of a request: Prometheus sends some hundred bytes.
+pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Header fields in it.
+pub const METRICS_FIELDS_COUNT_MAX: usize = 64;
+
+/// What one connection renders or reads before the rest of the control loop has its turn; what it has not sent is
+/// little more than that.
+pub const METRICS_BYTES_PER_TURN: usize = 32 * 1024;
+
+/// Parts of the user directory that one connection goes through in a turn, looking for users to show: a million
+/// users are a thousand in each.
+pub const METRICS_PARTS_PER_TURN: usize = 16;
+
+/// Users that can have metrics of their own: four values each, and every scraper keeps them all.
+pub const METRICS_USERS_MAX: usize = 1000;

@@ -1,6 +1,7 @@
 //! The HTTP mapping of DNS: requests that are encoded, responses that are parsed in pieces.
 
-use socks5d::limits::{DNS_MESSAGE_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+use socks5d::admin::http::request::{RequestError, Resource, parse as parse_request};
+use socks5d::limits::{DNS_MESSAGE_BYTES_MAX, HTTP_HEAD_BYTES_MAX, METRICS_HEAD_BYTES_MAX};
 use socks5d::resolver::exchange::Question;
 use socks5d::resolver::http::{HttpError, MEDIA_TYPE, Parser, Response, Reuse, Template};
 use socks5d::resolver::{DomainName, Family};
@@ -50,6 +51,33 @@ pub fn request(octets: &[u8]) -> Judged {
         assert_eq!(field("Content-Length"), Some(body.len().to_string().as_bytes()));
     }
     Judged::Accepted
+}
+
+/// A request to the metrics endpoint says the same as soon as it says anything, whatever follows and however many
+/// bytes of it are there; a complete head never waits for more.
+pub fn metrics_request(octets: &[u8]) -> Judged {
+    let whole = parse_request(octets);
+    let lengths = (0..octets.len()).rev().take(64).chain((0..octets.len()).step_by(97));
+    for length in lengths {
+        let part = parse_request(&octets[..length]);
+        assert!(part == Ok(None) || part == whole, "{part:?} of {length} octets, {whole:?} of all");
+    }
+    match whole {
+        Ok(Some(request)) => {
+            assert_eq!(parse_request(&[octets, b"\0 more"].concat()), whole);
+            Judged::from(matches!(
+                request.resource,
+                Resource::Metrics(_) | Resource::Health | Resource::Ready
+            ))
+        }
+        Ok(None) => {
+            assert!(octets.len() < METRICS_HEAD_BYTES_MAX, "a head without end");
+            Judged::Refused
+        }
+        Err(
+            RequestError::Malformed | RequestError::TooLong | RequestError::Method | RequestError::NotFound,
+        ) => Judged::Refused,
+    }
 }
 
 /// A response in any pieces comes to the same as in one, within a bound of memory.

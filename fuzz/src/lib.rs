@@ -28,7 +28,7 @@ pub use dissect::dissectors;
 pub use dns::{domain_name, message, stream};
 pub use encap::association;
 pub use files::{hosts, resolv_conf};
-pub use http::{request, response};
+pub use http::{metrics_request, request, response};
 pub use pipo::{pipo_version1, pipo_version2};
 pub use settings::{config, secrets, setting, users_file};
 pub use text::{access_line, session_id};
@@ -82,6 +82,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stream", run: stream, range: Range::Both, words: DNS_WORDS },
     Target { name: "request", run: request, range: Range::Both, words: HTTP_WORDS },
     Target { name: "response", run: response, range: Range::Both, words: HTTP_WORDS },
+    Target { name: "metrics_request", run: metrics_request, range: Range::Both, words: HTTP_WORDS },
     Target { name: "hosts", run: hosts, range: Range::Both, words: FILE_WORDS },
     Target { name: "resolv_conf", run: resolv_conf, range: Range::Both, words: FILE_WORDS },
     Target { name: "config", run: config, range: Range::Both, words: CONFIG_WORDS },

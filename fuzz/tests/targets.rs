@@ -64,8 +64,8 @@ macro_rules! targets {
 }
 
 targets! {
-    client_messages reply dialogue dialogue_split domain_name message stream request response hosts resolv_conf
-    config setting secrets users_file session_id access_line dissectors association pipo_version1 pipo_version2
+    client_messages reply dialogue dialogue_split domain_name message stream request response metrics_request hosts
+    resolv_conf config setting secrets users_file session_id access_line dissectors association pipo_version1 pipo_version2
 }
 
 #[test]

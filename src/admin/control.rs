@@ -14,6 +14,7 @@ use pipo_protocol::v2::messages::{Notice, NoticeKind, ServerState};
 use super::commit::{self, Config};
 use super::core::{self, Core, Reload, decide, sessions_max, snapshot, without_users};
 use super::events::{self, unix_ms};
+use super::http::Http;
 use super::initial;
 use super::inquiry::Inquiries;
 use super::logs::{self, Followed};
@@ -82,6 +83,7 @@ pub struct Daemon {
     signals: Signals,
     core: Core,
     admin: Server,
+    http: Http,
     /// What other threads have left for this loop.
     left: Receiver<Note>,
     phase: Phase,
@@ -119,14 +121,14 @@ impl Daemon {
             none if none.is_empty() => listen(&settings, authentication)?,
             sockets => adopt(sockets, &resolved)?,
         };
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals_fd(&signals)), SIGNALS, Interest::READABLE)?;
+        let poll = poll_of(&signals)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         // One set of counters for each worker, and the last for this loop.
         let metrics = Metrics::new(settings.workers + 1);
         let counters = metrics.thread(settings.workers).map_or_else(Arc::<Counters>::default, Arc::clone);
+        let http = Http::listen(&settings.metrics_listen, poll.registry(), Arc::clone(&counters))?;
         let admin = Server::listen(&resolved, poll.registry(), counters, Instant::now())?;
-        let descriptors = descriptors.saturating_sub(admin.descriptors_max());
+        let descriptors = descriptors.saturating_sub(admin.descriptors_max() + http.descriptors_max());
         let access = open_access_log(&settings.access_log)?;
         let resolver = resolver::Shared::new(system.hosts_table());
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
@@ -173,7 +175,7 @@ impl Daemon {
             shutdown_asked: None,
             user_lists: Arc::default(),
         };
-        let mut daemon = Self { poll, signals, core, admin, left, phase: Phase::Serving, manager };
+        let mut daemon = Self { poll, signals, core, admin, http, left, phase: Phase::Serving, manager };
         let source = daemon.core.resolved.sources.of("dissector");
         daemon.core.tell_of_dissector(format_args!("source={source}"));
         daemon.say_hello();
@@ -193,6 +195,7 @@ impl Daemon {
             let now = Instant::now();
             let others = [
                 self.admin.deadline(now),
+                self.http.deadline(now),
                 self.core.inquiries_deadline(),
                 self.core.watch_deadline(),
                 self.core.config.deadline(),
@@ -206,7 +209,10 @@ impl Daemon {
                 Err(error) => return Err(error),
             }
             let now = Instant::now();
-            events.iter().for_each(|event| self.admin.note_event(event));
+            for event in &events {
+                self.admin.note_event(event);
+                self.http.note_event(event);
+            }
             self.core.hear_workers(now);
             self.core.expire_inquiries(now);
             while let Ok(note) = self.left.try_recv() {
@@ -238,6 +244,7 @@ impl Daemon {
             {
                 self.drain(timeout);
             }
+            self.http.turn(&self.core, self.poll.registry(), now);
             if self.core.plane.ended_count() > 0 && self.phase == Phase::Serving {
                 log::error!("a worker has ended by itself: the daemon cannot go on");
                 self.stop("a worker has ended");
@@ -409,12 +416,23 @@ impl Daemon {
         // After all warnings, so that whoever waits for this line has seen them.
         let workers = settings.workers;
         let admin = self.admin.places();
+        let metrics = match self.http.places() {
+            none if none.is_empty() => none,
+            places => format!("; metrics {places}"),
+        };
         let hello = format!(
-            "socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}; admin {admin}"
+            "socks5d: listening on {addresses}; {workers} workers; auth {auth}; dns {dns}; admin {admin}{metrics}"
         );
         self.core.diagnostics.say(&hello);
         self.manager.ready(&format!("serving on {addresses}"));
     }
+}
+
+/// The loop's poll, which wakes for signals.
+fn poll_of(signals: &Signals) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    poll.registry().register(&mut SourceFd(&signals_fd(signals)), SIGNALS, Interest::READABLE)?;
+    Ok(poll)
 }
 
 fn listen(settings: &Settings, auth: Authentication) -> Result<Vec<accept::Listener>, ListenError> {

@@ -1,5 +1,7 @@
 //! What is counted, as the admin channel shows it. The list of all metrics is [`crate::metrics`].
 
+use std::borrow::Cow;
+
 use pipo_protocol::v2::events::Happening;
 use pipo_protocol::v2::messages::{
     MetricKind, MetricPart, MetricRow, MetricSample, MetricUnit, MetricValue, MetricsFollow, MetricsRequest,
@@ -11,25 +13,41 @@ use super::answer::{Answer, Outcome};
 use super::core::Core;
 use super::follow;
 use super::rows;
-use crate::metrics::{Counter, Gauge, Metrics, Unit};
+use crate::metrics::{Counter, Distribution, Gauge, Histogram, Metrics, Unit};
 
-/// A metric of either kind.
+/// A number that has a name of its own. A histogram is several: how many values there were, their sum, and for
+/// each bound how many did not exceed it.
 #[derive(Clone, Copy)]
 enum Metric {
     Counter(Counter),
     Gauge(Gauge),
+    Count(Histogram),
+    Sum(Histogram),
+    /// With the place of the bound.
+    Below(Histogram, usize),
 }
 
 impl Metric {
     fn all() -> impl Iterator<Item = Self> {
         let counters = Counter::ALL.iter().map(|counter| Self::Counter(*counter));
-        counters.chain(Gauge::ALL.iter().map(|gauge| Self::Gauge(*gauge)))
+        let gauges = Gauge::ALL.iter().map(|gauge| Self::Gauge(*gauge));
+        let histograms = Histogram::ALL.iter().flat_map(|&histogram| {
+            let below = (0..histogram.bounds().len()).map(move |place| Self::Below(histogram, place));
+            [Self::Count(histogram), Self::Sum(histogram)].into_iter().chain(below)
+        });
+        counters.chain(gauges).chain(histograms)
     }
 
-    fn name(self) -> &'static str {
+    fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Counter(counter) => counter.name(),
-            Self::Gauge(gauge) => gauge.name(),
+            Self::Counter(counter) => counter.name().into(),
+            Self::Gauge(gauge) => gauge.name().into(),
+            Self::Count(histogram) => format!("{}_count", histogram.name()).into(),
+            Self::Sum(histogram) => format!("{}_sum", histogram.name()).into(),
+            Self::Below(histogram, place) => {
+                let bound = histogram.bounds().get(place).copied().unwrap_or(u64::MAX);
+                format!("{}_le_{bound}", histogram.name()).into()
+            }
         }
     }
 
@@ -37,12 +55,13 @@ impl Metric {
         match self {
             Self::Counter(counter) => counter.meaning(),
             Self::Gauge(gauge) => gauge.meaning(),
+            Self::Count(histogram) | Self::Sum(histogram) | Self::Below(histogram, _) => histogram.meaning(),
         }
     }
 
     fn kind(self) -> MetricKind {
         match self {
-            Self::Counter(_) => MetricKind::Counter,
+            Self::Counter(_) | Self::Count(_) | Self::Sum(_) | Self::Below(..) => MetricKind::Counter,
             Self::Gauge(_) => MetricKind::Gauge,
         }
     }
@@ -51,6 +70,8 @@ impl Metric {
         let unit = match self {
             Self::Counter(counter) => counter.unit(),
             Self::Gauge(gauge) => gauge.unit(),
+            Self::Sum(histogram) => histogram.unit(),
+            Self::Count(_) | Self::Below(..) => Unit::Count,
         };
         match unit {
             Unit::Count => MetricUnit::Count,
@@ -63,6 +84,9 @@ impl Metric {
         match self {
             Self::Counter(counter) => metrics.total(counter),
             Self::Gauge(gauge) => metrics.gauge(gauge),
+            Self::Count(histogram) | Self::Sum(histogram) | Self::Below(histogram, _) => {
+                self.part_of(&metrics.distribution(histogram))
+            }
         }
     }
 
@@ -71,6 +95,18 @@ impl Metric {
         match self {
             Self::Counter(counter) => counters.value(counter),
             Self::Gauge(gauge) => counters.gauge(gauge),
+            Self::Count(histogram) | Self::Sum(histogram) | Self::Below(histogram, _) => {
+                self.part_of(&counters.distribution(histogram))
+            }
+        }
+    }
+
+    /// Its number of a histogram's.
+    fn part_of(self, spread: &Distribution) -> u64 {
+        match self {
+            Self::Sum(_) => spread.sum,
+            Self::Below(_, place) => spread.buckets.iter().take(place + 1).sum(),
+            Self::Count(_) | Self::Counter(_) | Self::Gauge(_) => spread.count(),
         }
     }
 }
@@ -87,7 +123,7 @@ pub(super) fn list(core: &Core, body: &MetricsRequest) -> Answer {
     let wanted: Vec<_> = named.flat_map(|metric| places.iter().map(move |place| (metric, *place))).collect();
     let metrics = core.metrics.clone();
     let rows = wanted.into_iter().map(move |(metric, place)| MetricRow {
-        name: Word::cut(metric.name()),
+        name: Word::cut(&metric.name()),
         value: place.map_or_else(|| metric.total(&metrics), |place| metric.of_worker(&metrics, place)),
         kind: metric.kind(),
         unit: metric.unit(),
@@ -106,7 +142,7 @@ pub(super) fn follow(core: &Core, body: &MetricsFollow) -> Answer {
     let take = move |core: &Core| {
         let named = Metric::all().filter(|metric| metric.name().starts_with(prefix.as_str()));
         let value = |metric: Metric| MetricValue {
-            name: Word::cut(metric.name()),
+            name: Word::cut(&metric.name()),
             value: metric.total(&core.metrics),
         };
         let values: Vec<_> = named.map(value).collect();
@@ -142,4 +178,34 @@ pub(super) fn bytes_sent(core: &Core) -> u64 {
 /// Payload received from clients, bytes.
 pub(super) fn bytes_received(core: &Core) -> u64 {
     core.metrics.total(Counter::BytesUp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_is_a_count_a_sum_and_what_is_below_each_bound() {
+        let metrics = Metrics::new(2);
+        for (place, value) in [(0, 100), (0, 300), (1, 5000)] {
+            metrics.thread(place).unwrap().observe(Histogram::SessionUp, value);
+        }
+        let named = |name: &str| Metric::all().find(|metric| metric.name() == name).unwrap();
+        let totals = ["count", "sum", "le_256", "le_1024", "le_16384", "le_17179869184"];
+        let totals = totals.map(|part| named(&format!("session_up_{part}")).total(&metrics));
+        assert_eq!(totals, [3, 5400, 1, 2, 3, 3]);
+        assert_eq!(named("session_up_count").of_worker(&metrics, 0), 2);
+        assert!(matches!(named("session_up_sum").unit(), MetricUnit::Bytes));
+        assert!(matches!(named("connect_duration_sum").unit(), MetricUnit::Microseconds));
+    }
+
+    #[test]
+    fn every_name_is_a_word_and_stands_once() {
+        let mut names: Vec<_> = Metric::all().map(Metric::name).collect();
+        assert!(names.iter().all(|name| Word::cut(name).as_str() == name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
 }

@@ -34,6 +34,8 @@ mod watch;
 mod candidate;
 mod commit;
 mod revisions;
+// The metrics endpoint.
+pub mod http;
 // One match over the commands of each version, and a file for each noun.
 mod dispatch;
 mod dns;

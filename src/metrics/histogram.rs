@@ -77,11 +77,12 @@ impl Cells {
         add(&self.sum, value);
     }
 
-    pub(super) fn add_to(&self, sum: &mut Distribution) {
-        for (to, from) in sum.buckets.iter_mut().zip(&self.buckets) {
-            *to = to.wrapping_add(from.load(Ordering::Relaxed));
+    pub(super) fn distribution(&self) -> Distribution {
+        let mut now = Distribution { sum: self.sum.load(Ordering::Relaxed), ..Distribution::default() };
+        for (to, from) in now.buckets.iter_mut().zip(&self.buckets) {
+            *to = from.load(Ordering::Relaxed);
         }
-        sum.sum = sum.sum.wrapping_add(self.sum.load(Ordering::Relaxed));
+        now
     }
 }
 
@@ -99,6 +100,12 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    /// Adds what another thread has.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(to, more)| *to = to.wrapping_add(more));
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// How many values there were.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! What is counted: per worker, padded against false sharing, summed on read.
 
+pub mod exposition;
 mod histogram;
 mod names;
 
@@ -73,6 +74,12 @@ impl Counters {
         self.observe(histogram, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// A histogram as it is now.
+    #[must_use]
+    pub fn distribution(&self, histogram: Histogram) -> Distribution {
+        self.histograms.get(histogram as usize).map_or_else(Distribution::default, Cells::distribution)
+    }
+
     /// A counter's value.
     #[must_use]
     pub fn value(&self, counter: Counter) -> u64 {
@@ -115,15 +122,14 @@ impl Metrics {
     #[must_use]
     pub fn distribution(&self, histogram: Histogram) -> Distribution {
         let mut sum = Distribution::default();
-        let cells = self.threads.iter().filter_map(|thread| thread.histograms.get(histogram as usize));
-        cells.for_each(|cells| cells.add_to(&mut sum));
+        self.threads.iter().for_each(|thread| sum.add(&thread.distribution(histogram)));
         sum
     }
 
-    /// How many threads there are.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        self.threads.len()
+    /// The counters of each worker: of every thread but the last, which is the control loop.
+    pub fn workers(&self) -> impl Iterator<Item = &Counters> {
+        let count = self.threads.len().saturating_sub(1);
+        self.threads.iter().take(count).map(Arc::as_ref)
     }
 
     /// A gauge over all threads.

@@ -145,6 +145,8 @@ families! {
     AdminRefused, "admin_associations_refused", "cause", "Admin associations that got no place.";
     AdminEnded, "admin_associations_ended", "cause", "Admin associations that the daemon ended.";
     AdminLogins, "admin_logins", "outcome", "Log-ins to the admin channel.";
+    HttpRequests, "http_requests", "outcome", "Requests to the metrics endpoint.";
+    HttpBroken, "http_connections_broken", "cause", "Connections to the metrics endpoint that the daemon gave up.";
     UserPayload, "user_payload", "direction", "Payload of the user's sessions, up to origins and down to clients.";
     AdminBadRequests, "admin_bad_requests", "cause", "Requests of the admin channel that could not be carried out.";
 }
@@ -240,6 +242,11 @@ metrics! {
         AdminUserGone, "admin_user_gone", Count in AdminEnded "user_gone", "Admin associations closed because their user was changed or removed.";
         AdminEventsMissed, "admin_events_missed", Count, "Events and samples that followers on the admin channel missed for not reading.";
         AdminLogLinesMissed, "admin_log_lines_missed", Count, "Log lines that somebody followed and that found no room on their way.";
+        HttpAnswered, "http_answered", Count in HttpRequests "answered", "Requests to the metrics endpoint that got what they asked for, 503 among it.";
+        HttpRefused, "http_refused", Count in HttpRequests "refused", "Requests to the metrics endpoint that were no sound request, or for something that is not there (4xx).";
+        HttpTimeout, "http_timeout", Count in HttpBroken "timeout", "Connections to the metrics endpoint too slow with their request, or with taking the answer.";
+        HttpDisplaced, "http_displaced", Count in HttpBroken "displaced", "Connections to the metrics endpoint that made room for newer ones.";
+        HttpAcceptFailed, "http_accept_failed", Count in HttpBroken "accept_failed", "Connections to the metrics endpoint that could not be accepted or watched.";
         AdminDatagramsDropped, "admin_datagrams_dropped", Count, "Datagrams to the admin channel that were dropped as malformed, unwanted or over a rate.";
     }
 }

@@ -199,6 +199,12 @@ impl Admission {
         Place { source }
     }
 
+    /// Sessions that are possible at once.
+    #[must_use]
+    pub fn sessions_max(&self) -> usize {
+        self.sessions_max.load(Ordering::Relaxed)
+    }
+
     /// Connections that are in.
     #[must_use]
     pub fn entered(&self) -> usize {

@@ -25,7 +25,7 @@ pub use table::{BadValue, Row, row, rows, set, show, value_row};
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -181,6 +181,10 @@ pub struct Settings {
     pub admin_transport: AdminTransport,
     /// UDP port of the admin channel; 0: chosen by the kernel, printed at start.
     pub admin_udp_port: u16,
+    /// Where metrics and health are served; empty: nowhere.
+    pub metrics_listen: Vec<SocketAddr>,
+    /// Users that have metrics of their own.
+    pub metrics_users: usize,
     /// Users of flags, environment and users file together; later ones replace earlier ones.
     pub users: Vec<UserSpec>,
     /// See [`AuthMode`].
@@ -266,6 +270,8 @@ impl Settings {
             admin_port: 0,
             admin_transport: AdminTransport::Both,
             admin_udp_port: 0,
+            metrics_listen: Vec::new(),
+            metrics_users: 0,
             users: Vec::new(),
             auth: AuthMode::Required,
             doh_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::grammar::{
-    Address, Addresses, Bytes, Choice, Count, Grammar, Optional, Plenty, Port, Rejected, Shape, Switch,
-    Target, Text, Time,
+    Address, Addresses, Bytes, Choice, Count, Endpoints, Grammar, Optional, Plenty, Port, Rejected, Shape,
+    Switch, Target, Text, Time,
 };
 use super::users::{self, Door};
 use super::{AccessLog, AdminTransport, AuthMode, Dissector, DnsMode, DohMethod, LogFormat, Settings};
@@ -154,6 +154,14 @@ static TABLE: &[Row] = &[
         help: "UDP port of the admin channel, where it is carried over UDP",
         live: false,
         binding: field!(admin_udp_port, Port { min: 0 }, pipo_encap::UDP_PORT),
+    },
+    Row {
+        name: "metrics-listen",
+        short: None,
+        group: LISTENING,
+        help: "Serve metrics and health over HTTP there, to anyone who reaches it",
+        live: false,
+        binding: field!(metrics_listen, Endpoints, Vec::new()),
     },
     Row {
         name: "user",
@@ -559,6 +567,14 @@ static TABLE: &[Row] = &[
             },
             log::LevelFilter::Info
         ),
+    },
+    Row {
+        name: "metrics-users",
+        short: None,
+        group: LOGS,
+        help: "Users that have metrics of their own; the others are shown as one",
+        live: true,
+        binding: field!(metrics_users, Count { unit: "users", min: 0, max: limits::METRICS_USERS_MAX }, 20),
     },
     Row {
         name: "workers",

@@ -86,6 +86,8 @@ fn every_setting_has_the_default_that_is_documented() {
         admin_port: 8080,
         admin_transport: AdminTransport::Auto,
         admin_udp_port: 9899,
+        metrics_listen: vec![],
+        metrics_users: 20,
         users: vec![],
         auth: AuthMode::Auto,
         doh_ip: loopback,
@@ -155,6 +157,7 @@ fn the_columns_that_the_admin_channel_shows() {
         admin-port | port |  | 0 to 65535 (0: the kernel chooses) | 8080 | start
         admin-transport | choice |  | auto, kernel, udp or both | auto | start
         admin-udp-port | port |  | 0 to 65535 (0: the kernel chooses) | 9899 | start
+        metrics-listen | endpoints |  | up to 64 addresses with ports, as 127.0.0.1:9108, or off | off | start
         auth | choice |  | auto, required, optional or none | auto | live
         deny-private | switch |  | true or false | false | live
         dns | choice |  | auto, doh or system | auto | live
@@ -184,6 +187,7 @@ fn the_columns_that_the_admin_channel_shows() {
         access-log | target |  | the path of a file, stdout or off | stdout | live
         log-format | choice |  | tab or json | tab | live
         log-level | choice |  | error, warn, info, debug, trace or off | info | live
+        metrics-users | count | users | 0 to 1000 | 20 | live
         state-dir | text |  | an absolute path, at most 4095 octets, or auto | auto | start
     "#]].assert_eq(&shown);
 }
@@ -213,6 +217,8 @@ fn other_value(name: &str) -> &'static str {
         "log-level" => "trace",
         "doh-method-post" | "deny-private" => "true",
         "dissector" => "mask",
+        "metrics-listen" => "127.0.0.1:9108,[::1]:0",
+        "metrics-users" => "7",
         "idle-timeout" => "off",
         "poll-timeout" => "1500 ms",
         "tcp-keepalive" => "17 s",

@@ -434,6 +434,14 @@ impl Directory {
         self.list_some(&[], usize::MAX)
     }
 
+    /// Looks at the users of one part of the directory, of [`USER_SHARDS_COUNT`], `anonymous` not included. For
+    /// those who want to go through all users without doing it at once.
+    pub fn visit_part(&self, part: usize, visit: impl FnMut(&Arc<User>)) {
+        if let Some(shard) = self.shards.get(part) {
+            shard.load().values().for_each(visit);
+        }
+    }
+
     /// Makes changes visible, each shard's at once. By the store's thread only.
     ///
     /// Gives the shards that were replaced: who drops them last pays for it, and that must not be a worker that

@@ -51,6 +51,12 @@ pub fn raise_descriptor_limit() -> u64 {
     }
 }
 
+/// How many descriptors may be open now.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

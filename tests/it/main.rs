@@ -29,6 +29,9 @@ mod limits;
 mod log;
 mod signals;
 mod systemd;
+// What others read of it.
+mod manuals;
+mod metrics_http;
 // The admin channel.
 mod admin;
 mod admin_channels;

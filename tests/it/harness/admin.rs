@@ -40,6 +40,7 @@ pub(crate) struct Place {
 pub(crate) fn places(daemon: &Daemon) -> Vec<Place> {
     let line = daemon.ready_line();
     let (_, list) = line.split_once("; admin ").expect("the ready line names the admin channel");
+    let list = list.split("; ").next().unwrap_or(list);
     list.split(", ").map(place_of).collect()
 }
 

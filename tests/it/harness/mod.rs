@@ -11,6 +11,8 @@ pub(crate) mod waiting;
 // Processes: the daemon, and those of Debian.
 pub(crate) mod daemon;
 pub(crate) mod process;
+// The metrics endpoint's other end.
+pub(crate) mod http;
 // The admin channel's other end.
 pub(crate) mod admin;
 pub(crate) mod admin_v2;
