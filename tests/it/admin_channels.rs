@@ -143,6 +143,10 @@ fn a_follower_without_credit_costs_nobody_and_is_told_what_it_missed() {
     let mut asked = std::collections::VecDeque::new();
     for number in 0..CHANGES {
         asked.push_back(busy.send(&set_level(["error", "off"][number % 2]), 0));
+        if number % 100 == 0 {
+            // It acknowledges what comes, as every living peer does, and returns no credit.
+            slow.raw.is_silent_for(Duration::from_millis(1));
+        }
         if asked.len() == 32 {
             let oldest = asked.pop_front().unwrap();
             assert_eq!(busy.answer_to(oldest).header.status, Status::Ok);

@@ -36,6 +36,7 @@ mod metrics_http;
 mod admin;
 mod admin_channels;
 mod admin_hostile;
+mod admin_python;
 mod admin_v2;
 mod cache;
 mod config;

@@ -201,6 +201,14 @@ impl AdminClient {
         }
     }
 
+    /// A message that has come, if there is one after a moment.
+    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+        if self.messages.is_empty() && self.closed.is_none() {
+            self.pump();
+        }
+        self.messages.pop_front()
+    }
+
     /// Sends a request and gives the message that answers it.
     pub(crate) fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.send(request);
