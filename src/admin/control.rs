@@ -213,14 +213,7 @@ impl Daemon {
                 self.admin.note_event(event);
                 self.http.note_event(event);
             }
-            self.core.hear_workers(now);
-            self.core.expire_inquiries(now);
-            while let Ok(note) = self.left.try_recv() {
-                self.take(note, now);
-            }
-            for reader in self.core.take_ready() {
-                self.admin.enqueue(reader);
-            }
+            self.listen(now);
             while let Some(signal) = self.signals.next_arrived() {
                 self.hear(signal);
             }
@@ -252,6 +245,18 @@ impl Daemon {
             if self.has_finished(now) {
                 return Ok(self.finish());
             }
+        }
+    }
+
+    /// Takes what the workers have told and what other threads have left.
+    fn listen(&mut self, now: Instant) {
+        self.core.hear_workers(now);
+        self.core.expire_inquiries(now);
+        while let Ok(note) = self.left.try_recv() {
+            self.take(note, now);
+        }
+        for reader in self.core.take_ready() {
+            self.admin.enqueue(reader);
         }
     }
 
@@ -365,6 +370,9 @@ impl Daemon {
             Phase::Parting(until) => self.admin.is_empty() || now >= until,
             Phase::Serving | Phase::DrainingUntil(_) | Phase::Stopping => {
                 if self.core.plane.has_ended() {
+                    // The last thing that a worker did may have been what somebody asked for.
+                    self.listen(now);
+                    self.admin.turn(&mut self.core, self.poll.registry(), now);
                     self.phase = Phase::Parting(now + limits::ADMIN_GOODBYE_MAX);
                     self.admin.part_all(&mut self.core, now);
                     return self.admin.is_empty();

@@ -15,7 +15,7 @@ use crate::proxy::live::Question;
 pub(super) fn drain(core: &mut Core, asker: &Asker) -> Answer {
     match core.state {
         ServerState::Draining if !core.is_turning => return Outcome::reply(Reply::ServerDrain(state(core))),
-        ServerState::Running | ServerState::Paused if !core.is_turning => {}
+        ServerState::Running if !core.is_turning => {}
         ServerState::ShuttingDown => return Err(Refusal::of(Status::ShuttingDown)),
         ServerState::Running | ServerState::Paused | ServerState::Draining | ServerState::Unassigned(_) => {
             return Err(Refusal::of(Status::Busy));
@@ -51,7 +51,7 @@ fn give_up(core: &mut Core, trouble: Trouble) -> Refusal {
 /// Accepts sessions again.
 pub(super) fn undrain(core: &mut Core, asker: &Asker) -> Answer {
     match core.state {
-        ServerState::Running | ServerState::Paused if !core.is_turning => {
+        ServerState::Running if !core.is_turning => {
             return Outcome::reply(Reply::ServerUndrain(state(core)));
         }
         ServerState::Draining if !core.is_turning => {}

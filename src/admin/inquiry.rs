@@ -14,7 +14,7 @@ use super::notes::PeerKey;
 use super::ranked::Ranked;
 use crate::ids::WorkerId;
 use crate::limits;
-use crate::proxy::inbox::Message;
+use crate::proxy::inbox::{Message, Unasked};
 use crate::proxy::live::{Answer, Details, Page, Question, QuestionId, Rest, Row};
 use crate::proxy::plane::Plane;
 use crate::resolver::CacheEntryView;
@@ -136,15 +136,19 @@ impl Core {
         then: impl FnOnce(&mut Self, Result<Gathered, Trouble>) + Send + 'static,
     ) {
         let id = self.inquiries.next_id();
-        let (asked, wanted) = match to {
-            Some(worker) => (usize::from(self.plane.ask(worker, id, question.clone())), 1),
-            None => (self.plane.ask_all(id, question), self.plane.workers_count()),
+        let (asked, result) = match to {
+            None => self.plane.ask_all(id, question),
+            Some(worker) => match self.plane.ask(worker, id, question.clone()) {
+                Ok(()) => (1, Ok(())),
+                Err(Unasked::Gone) => (0, Ok(())), // It has nothing to tell.
+                Err(Unasked::Full) => (0, Err(Unasked::Full)),
+            },
         };
         let gathering = Gathering {
             waits_for: asked,
             until: Instant::now() + limits::ADMIN_WORKERS_TIME_MAX,
             gathered: Gathered::default(),
-            trouble: (asked < wanted).then_some(Trouble::Busy),
+            trouble: result.is_err().then_some(Trouble::Busy),
             then: Box::new(then),
         };
         if asked == 0 {
@@ -170,17 +174,18 @@ impl Core {
         kind: impl FnOnce(List<T>) -> Inquiry,
     ) -> Result<ListKey, Trouble> {
         self.check_room()?;
-        let (id, first, held) = (self.inquiries.next_id(), WorkerId(0), Arc::new(()));
-        if !self.plane.ask(first, id, question.clone()) {
-            return Err(Trouble::Busy);
-        }
-        let list = List {
+        let (id, held) = (self.inquiries.next_id(), Arc::new(()));
+        let mut list = List {
             reader: Reader { peer, held: Arc::downgrade(&held) },
             question,
             rows: VecDeque::new(),
-            source: Source::Asked(first, Instant::now() + limits::ADMIN_WORKERS_TIME_MAX),
+            source: Source::Nowhere,
             trouble: None,
         };
+        list.ask_from(id, WorkerId(0), &self.plane, Instant::now());
+        if let Some(trouble) = list.trouble {
+            return Err(trouble);
+        }
         self.inquiries.open.insert(id, kind(list));
         Ok(ListKey { id, _held: held })
     }
@@ -195,15 +200,19 @@ impl Core {
     ) -> Result<ListKey, Trouble> {
         self.check_room()?;
         let (id, held) = (self.inquiries.next_id(), Arc::new(()));
-        let waits_for = self.plane.ask_all(id, &question);
-        if waits_for < self.plane.workers_count() {
+        let (waits_for, result) = self.plane.ask_all(id, &question);
+        if result.is_err() {
             self.plane.tell(|| Message::Forget(id));
             return Err(Trouble::Busy);
         }
         let reader = Reader { peer, held: Arc::downgrade(&held) };
         let until = Instant::now() + limits::ADMIN_WORKERS_TIME_MAX;
         let sorting = Sorting { reader, waits_for, until, question, ranked, limit };
-        self.inquiries.open.insert(id, Inquiry::Sorting(sorting));
+        let inquiry = match waits_for {
+            0 => Inquiry::Sessions(sorting.into_list(None)),
+            _ => Inquiry::Sorting(sorting),
+        };
+        self.inquiries.open.insert(id, inquiry);
         Ok(ListKey { id, _held: held })
     }
 
@@ -397,22 +406,29 @@ impl<T> List<T> {
             return; // It has failed meanwhile.
         }
         self.rows.extend(page.rows);
-        self.source = match page.rest {
-            Rest::Waits => Source::Waits(worker),
-            Rest::Nothing => self.ask_next(id, worker, plane, now),
-        };
+        match page.rest {
+            Rest::Waits => self.source = Source::Waits(worker),
+            Rest::Nothing => self.ask_from(id, WorkerId(worker.0 + 1), plane, now),
+        }
     }
 
-    fn ask_next(&mut self, id: QuestionId, after: WorkerId, plane: &Plane, now: Instant) -> Source {
-        let next = WorkerId(after.0 + 1);
-        if usize::from(next.0) >= plane.workers_count() {
-            return Source::Nowhere;
+    /// Asks the first worker from `first` on that there still is.
+    fn ask_from(&mut self, id: QuestionId, first: WorkerId, plane: &Plane, now: Instant) {
+        self.source = Source::Nowhere;
+        let mut worker = first;
+        while usize::from(worker.0) < plane.workers_count() {
+            match plane.ask(worker, id, self.question.clone()) {
+                Ok(()) => {
+                    self.source = Source::Asked(worker, now + limits::ADMIN_WORKERS_TIME_MAX);
+                    return;
+                }
+                Err(Unasked::Gone) => worker = WorkerId(worker.0 + 1),
+                Err(Unasked::Full) => {
+                    self.trouble = Some(Trouble::Busy);
+                    return;
+                }
+            }
         }
-        if plane.ask(next, id, self.question.clone()) {
-            return Source::Asked(next, now + limits::ADMIN_WORKERS_TIME_MAX);
-        }
-        self.trouble = Some(Trouble::Busy);
-        Source::Nowhere
     }
 
     fn next(&mut self, id: QuestionId, plane: &Plane) -> NextRow<T> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use pipo_protocol::v2::messages::{ResolverState, ServerInfo, WorkerPart, WorkerRow};
+use pipo_protocol::v2::messages::{ResolverState, ServerInfo, ServerState, WorkerPart, WorkerRow};
 use pipo_protocol::v2::{Reply, Word};
 
 use super::answer::{Answer, Asker, Outcome, Refusal};
@@ -24,7 +24,7 @@ pub(super) fn info(core: &Core, asker: &Asker) -> Answer {
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         process: std::process::id(),
         workers_count: u16::try_from(core.plane.workers_count()).unwrap_or(u16::MAX),
-        state: core.state,
+        state: state(core),
         sessions_count: metrics::sessions_current(core),
         users_registered_count: clamp(users::registered_count(core)),
         users_connected_count: 0, // Counted below.
@@ -53,6 +53,13 @@ fn resolver_state(core: &Core) -> ResolverState {
         (DnsMode::Auto, false) => ResolverState::Fallback,
         (DnsMode::Doh, false) => ResolverState::Down,
     }
+}
+
+fn state(core: &Core) -> ServerState {
+    if core.state == ServerState::Running && core.plane.is_paused() {
+        return ServerState::Paused;
+    }
+    core.state
 }
 
 /// Each worker with its load.

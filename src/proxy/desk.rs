@@ -101,6 +101,22 @@ impl Desk {
         if self.told.is_empty() { 0 } else { self.door.tell(worker, &mut self.told) }
     }
 
+    /// Answers every question, as there is nothing left to look at.
+    pub(super) fn answer_all(&mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            let answer = match task.question {
+                Question::Sessions(_) => Answer::Sessions(Page { rows: Vec::new(), rest: Rest::Nothing }),
+                Question::Cache(_) => Answer::Cache(Page { rows: Vec::new(), rest: Rest::Nothing }),
+                Question::Session(_) => Answer::Session(None),
+                Question::Trace(_) | Question::Kill(..) | Question::EndFormer(_) | Question::Flush(_) => {
+                    Answer::Count(task.count)
+                }
+                Question::Rest | Question::Resume => Answer::Done,
+            };
+            self.tell(Told::Answer(task.id, answer));
+        }
+    }
+
     fn take_task(&mut self) -> Option<Task> {
         let place = self.tasks.iter().position(|task| task.state == State::Runs)?;
         self.tasks.remove(place)

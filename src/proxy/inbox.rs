@@ -79,6 +79,15 @@ pub enum Switch {
     Off,
 }
 
+/// Why a worker is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unasked {
+    /// It has too many questions already.
+    Full,
+    /// It has ended, or there never was one: it has no session.
+    Gone,
+}
+
 /// What waits for a worker.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -86,6 +95,8 @@ pub(super) struct Waiting {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) messages: VecDeque<Message>,
     questions_count: usize,
+    /// The worker has ended.
+    is_closed: bool,
 }
 
 /// A worker as the others see it.
@@ -112,13 +123,21 @@ impl Inbox {
     /// Leaves a message; gives it back when too many of its kind wait. A snapshot takes the place of the one
     /// that waits; of the other control messages there are few.
     pub fn send(&self, message: Message) -> Result<(), Message> {
+        self.leave(message).map_err(|(message, _)| message)
+    }
+
+    /// The same; says why a message is given back.
+    pub(super) fn leave(&self, message: Message) -> Result<(), (Message, Unasked)> {
         let mut waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
         let is_question = matches!(message, Message::Ask(..));
         let is_connection = matches!(message, Message::Accepted(_));
         if is_connection && waiting.messages.len() >= limits::INBOX_MESSAGES_MAX
             || is_question && waiting.questions_count >= limits::DESK_QUESTIONS_MAX
         {
-            return Err(message);
+            return Err((message, Unasked::Full));
+        }
+        if waiting.is_closed && (is_connection || is_question) {
+            return Err((message, Unasked::Gone));
         }
         waiting.questions_count += usize::from(is_question);
         if let Message::Snapshot(snapshot) = message {
@@ -140,6 +159,13 @@ impl Inbox {
             let mut waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut *waiting, into);
         }
+    }
+
+    /// The worker ends: what waits is taken, and nothing that wants an answer is left any more.
+    pub(super) fn close(&self, into: &mut Waiting) {
+        let mut waiting = self.waiting_for_it.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.is_closed = true;
+        into.messages.append(&mut waiting.messages);
     }
 
     /// Messages that wait.
@@ -201,5 +227,11 @@ mod tests {
         assert_eq!(idle, Some(std::time::Duration::from_millis(10_000)));
         assert_eq!(taken.messages.len(), limits::DESK_QUESTIONS_MAX + 1);
         inbox.send(Message::Ask(QuestionId(1), Question::Resume)).unwrap();
+        taken.messages.clear();
+        inbox.close(&mut taken);
+        assert_eq!(taken.messages.len(), 1, "what waited can be answered");
+        let late = inbox.leave(Message::Ask(QuestionId(2), Question::Resume));
+        assert_eq!(late.unwrap_err().1, Unasked::Gone);
+        inbox.send(Message::Drain).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use mio::{Poll, Waker};
 
 use super::accept::{Admission, BoundBy, ListenError, Listener};
 use super::door::Door;
-use super::inbox::{Inbox, Message, Snapshot};
+use super::inbox::{Inbox, Message, Snapshot, Unasked};
 use super::live::{Question, QuestionId, Told};
 use super::worker::{self, Seed, Shared, Worker};
 use crate::ids::WorkerId;
@@ -77,6 +77,7 @@ impl Plane {
             store: parts.store,
             start: parts.start,
             epoch: Instant::now(),
+            paused_count: AtomicUsize::new(0),
         });
         let door = Arc::new(Door::new(count, Arc::clone(&parts.waker)));
         let mut threads = Vec::new();
@@ -162,19 +163,24 @@ impl Plane {
         Ok(())
     }
 
-    /// Asks one worker, which answers through [`Plane::take_told`]. `false` when there is no such worker, or it
-    /// has too many questions already.
-    #[must_use]
-    pub fn ask(&self, worker: WorkerId, id: QuestionId, question: Question) -> bool {
-        let inbox = self.shared.inboxes.get(usize::from(worker.0));
-        inbox.is_some_and(|inbox| inbox.send(Message::Ask(id, question)).is_ok())
+    /// Asks one worker, which answers through [`Plane::take_told`].
+    pub fn ask(&self, worker: WorkerId, id: QuestionId, question: Question) -> Result<(), Unasked> {
+        let inbox = self.shared.inboxes.get(usize::from(worker.0)).ok_or(Unasked::Gone)?;
+        inbox.leave(Message::Ask(id, question)).map_err(|(_, why)| why)
     }
 
-    /// Asks every worker; gives how many were asked.
-    #[must_use]
-    pub fn ask_all(&self, id: QuestionId, question: &Question) -> usize {
-        let inboxes = self.shared.inboxes.iter();
-        inboxes.filter(|inbox| inbox.send(Message::Ask(id, question.clone())).is_ok()).count()
+    /// Asks every worker that there still is, or says that one has too many questions already; gives how many
+    /// were asked either way.
+    pub fn ask_all(&self, id: QuestionId, question: &Question) -> (usize, Result<(), Unasked>) {
+        let (mut asked, mut result) = (0, Ok(()));
+        for inbox in &self.shared.inboxes {
+            match inbox.leave(Message::Ask(id, question.clone())) {
+                Ok(()) => asked += 1,
+                Err((_, Unasked::Gone)) => {}
+                Err((_, Unasked::Full)) => result = Err(Unasked::Full),
+            }
+        }
+        (asked, result)
     }
 
     /// Tells one worker.
@@ -197,6 +203,12 @@ impl Plane {
                 log::error!("a worker could not be told"); // Only connections and questions are ever refused.
             }
         }
+    }
+
+    /// Whether a worker accepts nobody for want of places or descriptors.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.paused_count.load(Ordering::Relaxed) > 0
     }
 
     /// How many workers have ended.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -51,6 +52,8 @@ pub struct Shared {
     pub start: u32,
     /// The moment that ticks are counted from.
     pub epoch: Instant,
+    /// Workers that do not accept for want of places or descriptors.
+    pub paused_count: AtomicUsize,
 }
 
 /// What one worker begins with.
@@ -177,9 +180,21 @@ impl Worker {
                 self.hand_lines_over(); // Time to look whether the writer lost any.
             }
         }
+        self.inbox.close(&mut self.messages);
+        self.answer_what_is_left();
         self.finish_turn();
         self.hand_lines_over();
         Ok(())
+    }
+
+    /// There is no session any more: every question has its answer.
+    fn answer_what_is_left(&mut self) {
+        for message in std::mem::take(&mut self.messages.messages) {
+            if let Message::Ask(id, question) = message {
+                self.ask(id, question);
+            }
+        }
+        self.desk.answer_all();
     }
 
     /// How long this worker may sleep.
@@ -464,7 +479,7 @@ impl Worker {
             Accepting::PausedUntil(_) | Accepting::Resting => {}
             Accepting::Over => return,
         }
-        self.accepting = Accepting::Resting;
+        self.set_accepting(Accepting::Resting);
     }
 
     /// The end of a rest.
@@ -482,11 +497,11 @@ impl Worker {
         let connection = Connection { socket, listener: listener.id, client, place };
         let connection = match self.less_loaded() {
             Some(other) => {
-                other.load.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                other.load.fetch_add(1, Ordering::Relaxed);
                 match other.send(Message::Accepted(connection)) {
                     Ok(()) => return self.counters.count(Counter::HandOff),
                     Err(Message::Accepted(connection)) => {
-                        other.load.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                        other.load.fetch_sub(1, Ordering::Relaxed);
                         self.counters.count(Counter::InboxFull);
                         connection
                     }
@@ -495,13 +510,13 @@ impl Worker {
             }
             None => connection,
         };
-        self.inbox.load.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.inbox.load.fetch_add(1, Ordering::Relaxed);
         self.begin(connection);
     }
 
     /// The least loaded worker, when this one's load exceeds it by more than one.
     fn less_loaded(&self) -> Option<Arc<Inbox>> {
-        let load_of = |inbox: &Inbox| inbox.load.load(std::sync::atomic::Ordering::Relaxed);
+        let load_of = |inbox: &Inbox| inbox.load.load(Ordering::Relaxed);
         let least = self.shared.inboxes.iter().min_by_key(|inbox| load_of(inbox))?;
         (load_of(&self.inbox) > load_of(least) + 1).then(|| Arc::clone(least))
     }
@@ -554,7 +569,7 @@ impl Worker {
 
     /// Gives a session's place back.
     pub(super) fn leave(&mut self, place: super::accept::Place) {
-        self.inbox.load.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.inbox.load.fetch_sub(1, Ordering::Relaxed);
         self.shared.admission.leave(place);
         if matches!(self.accepting, Accepting::PausedUntil(_)) {
             self.resume_accepting();
@@ -562,7 +577,7 @@ impl Worker {
     }
 
     fn resume_accepting(&mut self) {
-        self.accepting = Accepting::Yes;
+        self.set_accepting(Accepting::Yes);
         for listener in &self.shared.listeners {
             let token = Token(LISTENER_BASE | usize::from(listener.id.0));
             if let Err(error) = epoll::share_listener(&self.poll, &listener.socket, token) {
@@ -577,14 +592,24 @@ impl Worker {
     fn pause_accepting(&mut self) {
         self.counters.count(Counter::AcceptPaused);
         self.take_listeners_out();
-        self.accepting = Accepting::PausedUntil(self.now + limits::ACCEPT_RETRY);
+        self.set_accepting(Accepting::PausedUntil(self.now + limits::ACCEPT_RETRY));
     }
 
     fn stop_accepting(&mut self) {
         if self.accepting == Accepting::Yes {
             self.take_listeners_out();
         }
-        self.accepting = Accepting::Over;
+        self.set_accepting(Accepting::Over);
+    }
+
+    fn set_accepting(&mut self, accepting: Accepting) {
+        let is_paused = |accepting: Accepting| matches!(accepting, Accepting::PausedUntil(_));
+        match (is_paused(self.accepting), is_paused(accepting)) {
+            (false, true) => drop(self.shared.paused_count.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.shared.paused_count.fetch_sub(1, Ordering::Relaxed)),
+            (true, true) | (false, false) => {}
+        }
+        self.accepting = accepting;
     }
 
     fn take_listeners_out(&mut self) {

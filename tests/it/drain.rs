@@ -74,6 +74,17 @@ fn who_had_connected_before_the_drain_is_served() {
 }
 
 #[test]
+fn a_server_whose_places_are_taken_says_that_it_pauses() {
+    let daemon = Daemon::start(&["--admin", "root:secret", "--max-sessions", "2"]);
+    let mut admin = Client2::log_in(&daemon, b"root", b"secret");
+    assert_eq!(state(&mut admin), ServerState::Running);
+    let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
+    eventually("it pauses", || state(&mut admin) == ServerState::Paused);
+    drop(clients);
+    eventually("it goes on", || state(&mut admin) == ServerState::Running);
+}
+
+#[test]
 fn a_drained_server_ends_like_any_other() {
     let (mut daemon, mut admin) = start();
     let origin = Origin::echo(V4);

@@ -263,6 +263,91 @@ fn torrent() -> Origin {
 }
 
 #[test]
+fn under_full_load_a_kill_of_one_session_takes_less_than_a_tenth_of_a_second() {
+    let _alone = exclusive();
+    let (daemon, origin) = (daemon(), torrent());
+    let mut admin = root(&daemon);
+    let _busy: Vec<_> = (0..8).map(|_| busy(&daemon, &origin)).collect();
+    let idle = Origin::echo(V4);
+    let mut times = Vec::new();
+    for _ in 0..11 {
+        let mut client = session_of(&daemon, b"ann", &idle);
+        let of_ann = SessionFilter { user: Some(name(b"ann")), ..no_filter() };
+        let asked = Instant::now();
+        let number = admin.send(&kill(Vec::new(), Some(of_ann), None), 0);
+        assert_eq!(client.expect_end(), Ending::Reset);
+        let ended = asked.elapsed();
+        assert_eq!(admin.answer_to(number).header.status, Status::Ok);
+        times.push((ended, asked.elapsed()));
+    }
+    times.sort();
+    println!("ended, answered: {times:?}");
+    // Other work of this machine may delay some of them.
+    assert!(times[times.len() / 2].0 < Duration::from_millis(100), "{times:?}");
+    killed(&mut admin, &kill(Vec::new(), Some(no_filter()), None));
+}
+
+#[test]
+fn lists_of_thousands_of_sessions_hold_up_nobody() {
+    let _alone = exclusive();
+    let (daemon, origin) = (daemon(), Origin::echo(V4));
+    let mut admin = root(&daemon);
+    let mut probe = connect_through(daemon.address(), origin.address());
+    let clients: Vec<_> = (0..4000).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
+    eventually("all are in", || match admin.ask(&Request::ServerInfo(Nothing {})) {
+        Ok(Reply::ServerInfo(info)) => info.sessions_count == clients.len() as u64 + 1,
+        other => panic!("{other:?}"),
+    });
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&stop);
+    let probing = std::thread::spawn(move || {
+        let mut waits = Vec::new();
+        while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+            let sent = Instant::now();
+            probe.assert_echo(b"still served");
+            waits.push(sent.elapsed());
+        }
+        waits.sort();
+        waits
+    });
+    let began = Instant::now();
+    for sort in [None, Some(SessionSort::Bytes), Some(SessionSort::Age)] {
+        let rows = list(&mut admin, SessionListRequest { sort, ..all() });
+        assert_eq!(rows.len(), clients.len() + 1, "{sort:?}");
+    }
+    let of_root = SessionFilter { user: Some(name(b"root")), ..no_filter() };
+    assert!(filtered(&mut admin, of_root.clone()).is_empty());
+    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(of_root), None)), 0);
+    let took = began.elapsed();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let waits = probing.join().unwrap();
+    let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    println!(
+        "lists took {took:?}; of {} round trips the median took {median:?}, the longest {longest:?}",
+        waits.len()
+    );
+    assert!(median < Duration::from_millis(20), "{median:?}");
+}
+
+#[test]
+fn while_the_daemon_ends_sessions_are_still_listed_and_ended() {
+    let (mut daemon, origin) = (daemon(), Origin::echo(V4));
+    let mut admin = root(&daemon);
+    let mut session = session_of(&daemon, b"ann", &origin);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(admin.notice().1.kind, NoticeKind::ShuttingDown);
+    // Workers without a session have ended by now, or will while they are asked.
+    for _ in 0..20 {
+        assert_eq!(list(&mut admin, all()).len(), 1);
+        let by_age = SessionListRequest { sort: Some(SessionSort::Age), ..all() };
+        assert_eq!(list(&mut admin, by_age).len(), 1);
+    }
+    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(no_filter()), None)), 1);
+    assert_eq!(session.expect_end(), Ending::Reset);
+    assert!(daemon.wait(crate::harness::LIMIT).success());
+}
+
+#[test]
 fn under_full_load_a_kill_reaches_every_session_at_once() {
     let _alone = exclusive();
     let (daemon, origin) = (daemon(), torrent());
@@ -398,6 +483,30 @@ fn a_trace_tells_each_step_and_ends_with_its_session() {
         let started = steps.iter().find(|step| step.kind == ConnectStart).unwrap();
         assert_eq!(started.address, Some(origin.address()));
     }
+}
+
+#[test]
+fn no_more_than_64_sessions_are_traced_and_a_trace_ends_with_its_association() {
+    let daemon = daemon();
+    let mut admin = root(&daemon);
+    let clients: Vec<_> = (0..65).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
+    eventually("all are in", || list(&mut admin, all()).len() == clients.len());
+    let ids: Vec<_> = list(&mut admin, all()).iter().map(|row| row.id).collect();
+    let trace = |id| Request::SessionTrace(SessionTrace { credit: CREDIT, id });
+    let mut others = Vec::new();
+    for group in ids[..64].chunks(16) {
+        let mut other = root(&daemon);
+        (1..).zip(group).for_each(|(channel, id)| drop(other.follow(&trace(*id), channel)));
+        others.push(other);
+    }
+    let number = admin.send(&trace(ids[64]), 9);
+    assert_eq!(admin.answer_to(number).header.status, Status::Busy);
+    admin.follow(&trace(ids[0]), 8); // One that is traced already.
+    others.pop().unwrap().say_goodbye();
+    eventually("there is room again", || {
+        let number = admin.send(&trace(ids[64]), 9);
+        admin.answer_to(number).header.status == Status::Ok
+    });
 }
 
 #[test]

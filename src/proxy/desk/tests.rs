@@ -145,7 +145,7 @@ impl Bench {
     fn ask(&mut self, question: &Question) -> QuestionId {
         self.last_question += 1;
         let id = QuestionId(self.last_question);
-        assert_eq!(self.plane.ask_all(id, question), usize::from(WORKERS));
+        assert_eq!(self.plane.ask_all(id, question), (usize::from(WORKERS), Ok(())));
         id
     }
 
@@ -178,7 +178,7 @@ impl Bench {
         for worker in (0..WORKERS).map(WorkerId) {
             self.last_question += 1;
             let id = QuestionId(self.last_question);
-            assert!(self.plane.ask(worker, id, Question::Sessions(Arc::new(filter.clone()))));
+            self.plane.ask(worker, id, Question::Sessions(Arc::new(filter.clone()))).unwrap();
             for pages in 1.. {
                 let page = self.until("a page", |bench| {
                     let page = bench.answers(id).get(pages - 1).copied().cloned();
@@ -296,7 +296,7 @@ fn a_list_goes_on_though_the_sessions_it_would_go_on_with_end() {
     bench.until("all are in", |bench| (current(bench) == count as u64).then_some(()));
     let worker = WorkerId(0);
     let first = QuestionId(77);
-    assert!(bench.plane.ask(worker, first, Question::Sessions(Arc::default())));
+    bench.plane.ask(worker, first, Question::Sessions(Arc::default())).unwrap();
     bench.until("a page", |bench| (bench.answers(first).len() == 1).then_some(()));
     // All but a few of the youngest go while the list waits.
     clients.drain(..count - 10);
@@ -526,4 +526,18 @@ fn more_questions_than_there_is_room_for_are_refused() {
         .for_each(|id| bench.plane.tell(|| Message::Forget(QuestionId(id))));
     assert_eq!(bench.list(&Filter::default()).len(), clients.len());
     bench.end();
+}
+
+#[test]
+fn who_has_ended_is_not_asked_and_has_answered_before() {
+    let mut bench = Bench::new();
+    let id = bench.ask(&all());
+    bench.plane.tell(|| Message::Drain);
+    bench.until("both end", |bench| bench.plane.has_ended().then_some(()));
+    bench.hear();
+    assert_eq!(bench.answers(id).len(), usize::from(WORKERS), "no question is left without an answer");
+    assert_eq!(bench.plane.ask_all(QuestionId(99), &all()), (0, Ok(())));
+    let one = bench.plane.ask(WorkerId(0), QuestionId(99), all());
+    assert_eq!(one, Err(crate::proxy::inbox::Unasked::Gone));
+    assert_eq!(bench.plane.join(), Ended::Orderly);
 }
