@@ -47,7 +47,7 @@ fn watch<'a>(pieces: impl Iterator<Item = (Way, &'a [u8])>) -> Vec<Found> {
             watch.see(way, bytes);
         }
     }
-    let found = watch.take_found();
+    let found = watch.take_found(Dissector::Full);
     for way in [Way::Up, Way::Down, Way::Up, Way::Down] {
         watch.see(way, &[b'x'; ENOUGH]);
     }

@@ -22,7 +22,7 @@ pub(super) fn follow(core: &mut Core, body: EventsFollow, asker: &Asker) -> Answ
     }
     let EventsFollow { from, kinds, filter, .. } = body;
     let filter = filter.as_ref().map(filter_from).transpose()?;
-    let is_about_sessions = kinds.is_empty() || kinds.iter().any(|kind| SESSION_KINDS.contains(kind));
+    let is_about_sessions = kinds.is_empty() || kinds.iter().any(|kind| TOLD_BY_WORKERS.contains(kind));
     let watching = is_about_sessions.then(|| core.watch_sessions());
     let (kinds_count, has_filter) = (kinds.len(), filter.is_some());
     let interest = move |past: &Past| {
@@ -46,8 +46,8 @@ pub(super) fn follow(core: &mut Core, body: EventsFollow, asker: &Asker) -> Answ
     Ok(Outcome::Follow(Box::new(Reply::Events(Subscribed { as_of })), content))
 }
 
-const SESSION_KINDS: [EventKind; 3] =
-    [EventKind::SessionOpened, EventKind::SessionConnected, EventKind::SessionClosed];
+const TOLD_BY_WORKERS: [EventKind; 4] =
+    [EventKind::SessionOpened, EventKind::SessionConnected, EventKind::SessionClosed, EventKind::Credential];
 
 /// What kind of event it is, for those that travel by this subscription.
 fn kind_of(happening: &Happening) -> Option<EventKind> {

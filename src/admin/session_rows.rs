@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use pipo_protocol::Name;
-use pipo_protocol::v2::events::SessionEvent;
+use pipo_protocol::v2::events::{CredentialEvent, SessionEvent};
 use pipo_protocol::v2::messages::{
     EventKind, SessionDetails, SessionFilter, SessionRow, Stage as WireStage, TraceKind,
     TraceStep as WireStep,
@@ -13,8 +13,9 @@ use pipo_protocol::v2::{Status, Text, Word};
 
 use super::answer::Refusal;
 use crate::proxy::connect::AttemptError;
+use crate::proxy::dissect::Found;
 use crate::proxy::live::{
-    DestinationPattern, Details, Filter, Glimpse, Happened, News, Row, TraceStep, Traced,
+    DestinationPattern, Details, Filter, Glimpse, Happened, News, Noticed, Row, TraceStep, Traced,
 };
 use crate::proxy::session::{Families, Stage, Target};
 use crate::resolver::{Family, Outcome};
@@ -72,6 +73,20 @@ pub(super) fn session_event(news: &News) -> Option<SessionEvent> {
         Happened::Ended(reason) => (EventKind::SessionClosed, Some(Word::cut(reason.as_str()))),
     };
     Some(SessionEvent { kind, session: session_row(&news.row)?, reply: news.reply, reason })
+}
+
+/// Credentials that were noticed; octets that are not printable ASCII are escaped.
+pub(super) fn credential_event(noticed: &Noticed) -> Option<CredentialEvent> {
+    let Found { protocol, credentials } = &noticed.found;
+    Some(CredentialEvent {
+        protocol: Word::cut(protocol.name()),
+        session: noticed.session.as_u64(),
+        user: Name::new(noticed.user.name().as_octets()).ok()?,
+        destination: destination_of(&noticed.target)?,
+        destination_port: noticed.port,
+        user_found: Text::cut(&credentials.user.escape_ascii().to_string()),
+        password_found: Text::cut(&credentials.password.escape_ascii().to_string()),
+    })
 }
 
 /// A step of a traced session.

@@ -12,7 +12,7 @@ use pipo_protocol::v2::events::{Gap, Happening};
 
 use super::core::Core;
 use super::events::Feed;
-use super::session_rows::{session_event, trace_step};
+use super::session_rows::{credential_event, session_event, trace_step};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::proxy::inbox::{Message, Switch};
@@ -89,6 +89,11 @@ impl Core {
                 Told::News(news) => {
                     if let Some(event) = session_event(&news) {
                         self.events.publish(Feed::Events, Happening::Session(event));
+                    }
+                }
+                Told::Noticed(noticed) => {
+                    if let Some(event) = credential_event(&noticed) {
+                        self.events.publish(Feed::Events, Happening::Credential(event));
                     }
                 }
                 Told::Step(step) => self.publish_step(&step),

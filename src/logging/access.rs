@@ -40,7 +40,8 @@ impl AccessSink {
         self.push_line(of, |timestamps, line| record.write(format, timestamps, line));
     }
 
-    /// Appends a line about credentials that passed in clear.
+    /// Appends a line about credentials that passed in clear. It is for administrators: whoever else may follow
+    /// access lines may not see it.
     pub fn push_credentials(&mut self, format: LogFormat, record: &CredentialRecord<'_>) {
         let of = || LineOf::Credentials(record.user.into());
         self.push_line(of, |timestamps, line| record.write(format, timestamps, line));

@@ -8,9 +8,6 @@ use super::text::{Timestamps, put, put_escaped};
 use crate::ids::{ListenerId, SessionId, WorkerId};
 use crate::settings::LogFormat;
 
-/// What stands for a password that is not to be shown, whatever its length.
-const STARS: &[u8] = b"***";
-
 /// Who sent which credentials in clear, and where to.
 pub struct CredentialRecord<'a> {
     /// When the line is written.
@@ -33,8 +30,8 @@ pub struct CredentialRecord<'a> {
     pub port: u16,
     /// The user name that the origin took.
     pub user_found: &'a [u8],
-    /// The password that it took; `None`: not to be shown.
-    pub password_found: Option<&'a [u8]>,
+    /// The password that it took, or stars.
+    pub password_found: &'a [u8],
 }
 
 impl CredentialRecord<'_> {
@@ -58,7 +55,7 @@ impl CredentialRecord<'_> {
         put(out, format_args!("\t{}\t", self.port));
         put_escaped(out, self.user_found);
         out.push(b'\t');
-        put_escaped(out, self.password_found.unwrap_or(STARS));
+        put_escaped(out, self.password_found);
     }
 
     /// Shape: one flat object with the names of an access line, and `kind` to tell it from one.
@@ -85,7 +82,7 @@ impl CredentialRecord<'_> {
         self.destination.write_json(out);
         put(out, format_args!(",\"destination_port\":{}", self.port));
         put_json_octets(out, "user_found", self.user_found);
-        put_json_octets(out, "password_found", self.password_found.unwrap_or(STARS));
+        put_json_octets(out, "password_found", self.password_found);
         out.push(b'}');
     }
 }
@@ -108,7 +105,7 @@ mod tests {
             destination: Destination::Name(b"mail.example.org"),
             port: 110,
             user_found: b"al",
-            password_found: Some(b"pass\tword\n\xff"),
+            password_found: b"pass\tword\n\xff",
         }
     }
 
@@ -124,20 +121,6 @@ mod tests {
             2026-11-21T03:04:05.678Z	alice	P	POP3	mail.example.org	110	al	pass\x09word\x0a\xff
         "#]]
         .assert_eq(&line(LogFormat::Tab, &record()));
-    }
-
-    #[test]
-    fn stars_do_not_tell_how_long_a_password_is() {
-        let masked = CredentialRecord {
-            password_found: None,
-            destination: Destination::Address("2001:db8::1".parse().unwrap()),
-            protocol: "HTTP",
-            ..record()
-        };
-        expect![[r#"
-            2026-11-21T03:04:05.678Z	alice	P	HTTP	2001:db8::1	110	al	***
-        "#]]
-        .assert_eq(&line(LogFormat::Tab, &masked));
     }
 
     #[test]

@@ -34,7 +34,7 @@ struct Pile {
 impl Pile {
     fn push(&mut self, told: Told) {
         let (news, step) = match &told {
-            Told::News(_) => (1, 0),
+            Told::News(_) | Told::Noticed(_) => (1, 0),
             Told::Step(_) => (0, 1),
             Told::Answer(..) | Told::Lost(..) => return self.told.push(told),
         };
@@ -109,7 +109,7 @@ mod tests {
             let name = match told {
                 Told::Answer(id, _) => format!("answer {}", id.0),
                 Told::Step(_) => "step".to_owned(),
-                Told::News(_) => "news".to_owned(),
+                Told::News(_) | Told::Noticed(_) => "news".to_owned(),
                 Told::Lost(news, steps) => format!("lost {news} {steps}"),
             };
             taken.push((worker.0, name));

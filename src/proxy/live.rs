@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::connect::AttemptError;
+use super::dissect::Found;
 use super::session::{Families, Stage, Target};
 use crate::ids::SessionId;
 use crate::logging::CloseReason;
@@ -341,6 +342,21 @@ pub struct News {
     pub reply: Option<u8>,
 }
 
+/// Credentials that passed in clear.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// In which session.
+    pub session: SessionId,
+    /// Whose session.
+    pub user: Arc<User>,
+    /// Where to, as asked.
+    pub target: Target,
+    /// Where to, as asked.
+    pub port: u16,
+    /// In which protocol, and what; stars stand for a password that is not to be shown.
+    pub found: Found,
+}
+
 /// A step of a traced session.
 #[derive(Clone, Debug)]
 pub struct TraceStep {
@@ -386,6 +402,8 @@ pub enum Told {
     Answer(QuestionId, Answer),
     /// An event; told while somebody wants them.
     News(Box<News>),
+    /// Credentials in clear; told while somebody wants events.
+    Noticed(Box<Noticed>),
     /// A step of a traced session.
     Step(Box<TraceStep>),
     /// Events and steps that found no room at this place, so many of each.

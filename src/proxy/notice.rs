@@ -1,11 +1,12 @@
-//! What becomes of the credentials that dissectors notice: a line of the access log, and counters. Passwords
-//! leave the data plane here or nowhere.
+//! What becomes of the credentials that dissectors notice: a line of the access log, an event, counters.
+//! Passwords leave the data plane here or nowhere.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::dissect::{End, Found, Protocol, Watch, Way};
-use super::inbox::SessionKey;
+use super::inbox::{SessionKey, Switch};
+use super::live::{Noticed, Told};
 use super::session::Session;
 use super::slot::Slot;
 use super::worker::Worker;
@@ -27,26 +28,22 @@ impl Slot {
 impl Worker {
     /// Takes what was found in a session that is watched, and lets the session go where nobody looks any more.
     pub(super) fn notice(&mut self, key: SessionKey) {
-        let snapshot = Arc::clone(&self.snapshot);
+        let mode = self.snapshot.settings.dissector;
         let Some(Session::Relay(relay)) = self.slot(key).and_then(|slot| slot.session.as_mut()) else {
             return;
         };
         let Some(watch) = relay.watch().as_mut() else { return };
-        // Never more than when the session began, and never more than now.
-        let mode = watch.mode().min(snapshot.settings.dissector);
-        let (found, end) = (watch.take_found(), watch.end());
+        let (found, end) = (watch.take_found(mode), watch.end());
         if mode == Dissector::Off || end.is_some() {
             *relay.watch() = None;
         }
-        if mode == Dissector::Off {
-            return;
-        }
-        for found in &found {
+        for found in found {
             self.counters.count(match found.protocol {
                 Protocol::Http => Counter::CredentialsHttp,
                 Protocol::Pop3 => Counter::CredentialsPop3,
             });
-            self.log_credentials(key, found, mode);
+            self.log_credentials(key, &found);
+            self.announce_credentials(key, found);
         }
         match end {
             Some(End::NotMine) => self.counters.count(Counter::DissectorNotMine),
@@ -57,7 +54,7 @@ impl Worker {
         }
     }
 
-    fn log_credentials(&mut self, key: SessionKey, found: &Found, mode: Dissector) {
+    fn log_credentials(&mut self, key: SessionKey, found: &Found) {
         let format = self.snapshot.settings.log_format;
         let Some(slot) = self.sessions.get(key.index()) else { return };
         let record = CredentialRecord {
@@ -71,11 +68,19 @@ impl Worker {
             destination: slot.destination(),
             port: slot.facts.port,
             user_found: &found.credentials.user,
-            password_found: match mode {
-                Dissector::Off | Dissector::Mask => None,
-                Dissector::Full => Some(&found.credentials.password),
-            },
+            password_found: &found.credentials.password,
         };
         self.sink.push_credentials(format, &record);
+    }
+
+    /// Tells administrators, if somebody wants to hear of sessions.
+    fn announce_credentials(&mut self, key: SessionKey, found: Found) {
+        if self.desk.news == Switch::Off {
+            return;
+        }
+        let Some(slot) = self.sessions.get(key.index()) else { return };
+        let (user, target) = (Arc::clone(&slot.facts.user), slot.facts.target.clone());
+        let noticed = Noticed { session: slot.id, user, target, port: slot.facts.port, found };
+        self.desk.tell(Told::Noticed(Box::new(noticed)));
     }
 }

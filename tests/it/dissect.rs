@@ -3,13 +3,18 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use pipo_protocol::v2::events::Happening;
+use pipo_protocol::v2::messages::{EventKind, EventsFollow};
+use pipo_protocol::v2::{Request, Status};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::admin::AdminClient;
+use crate::harness::admin_v2::{CREDIT, Client2};
 use crate::harness::client::{CONNECT, NO_AUTH, greeting, request};
 use crate::harness::machine::{exclusive, free_port, program};
 use crate::harness::nginx::{Nginx, OriginFile, PAGE, fetch};
@@ -378,6 +383,37 @@ fn version_1_turns_it_on_for_new_sessions_and_off_for_all() {
     send_credentials(&daemon);
     assert_eq!(admin.ask(b"\x01\x02\x01"), b"\x01\x02\x00");
     assert_eq!(mark(&daemon), [expected]);
+}
+
+#[test]
+fn administrators_are_told_and_nobody_else() {
+    let builder = Daemon::with(&["--dissector", "full", "--auth", "none"]);
+    let users = builder.file("users", "root:secret:admin\neve:pw:observer\n");
+    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = builder.arg("--users-file").arg(users).start();
+    let follow = |kinds: Vec<EventKind>| {
+        Request::Events(EventsFollow { credit: CREDIT, from: None, kinds, filter: None })
+    };
+    let mut root = Client2::log_in(&daemon, b"root", b"secret");
+    root.follow(&follow(vec![EventKind::Credential]), 3);
+    let mut eve = Client2::log_in(&daemon, b"eve", b"pw");
+    let refused = eve.send(&follow(vec![EventKind::Credential]), 2);
+    assert_eq!(eve.answer_to(refused).header.status, Status::NotAllowed);
+    eve.follow(&follow(Vec::new()), 3);
+
+    let origin = send_credentials(&daemon);
+    let Happening::Credential(event) = root.happening(3) else { panic!("nothing else was asked for") };
+    assert_eq!((event.protocol.as_str(), event.user.as_bytes()), ("HTTP", &b"anonymous"[..]));
+    assert_eq!((event.destination.as_str(), event.destination_port), ("127.0.0.1", origin.port()));
+    assert_eq!((event.user_found.as_str(), event.password_found.as_str()), ("al", "pw"));
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&EventKind::SessionClosed) {
+        match eve.happening(3) {
+            Happening::Session(told) => kinds.push(told.kind),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
 
 #[test]

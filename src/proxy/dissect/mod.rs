@@ -91,6 +91,9 @@ impl Credentials {
     }
 }
 
+/// What stands for a password that is not to be shown, whatever its length.
+const STARS: &[u8] = b"***";
+
 /// Credentials that were noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -129,12 +132,6 @@ impl Watch {
         Self { mode, dissectors, found: Vec::new(), end: End::NotMine }
     }
 
-    /// What it was begun with.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Looks at the next bytes of one direction.
     pub fn see(&mut self, way: Way, bytes: &[u8]) {
         let mut credentials = Vec::new();
@@ -166,9 +163,16 @@ impl Watch {
         self.dissectors.iter().any(|(_, dissector)| dissector.wants(way))
     }
 
-    /// What was found since the last time.
-    pub fn take_found(&mut self) -> Vec<Found> {
-        std::mem::take(&mut self.found)
+    /// What was found since the last time, with stars for passwords unless both the mode that it was begun with
+    /// and `now` show them; nothing where either is off.
+    pub fn take_found(&mut self, now: Mode) -> Vec<Found> {
+        let mut found = std::mem::take(&mut self.found);
+        match self.mode.min(now) {
+            Mode::Off => found.clear(),
+            Mode::Mask => found.iter_mut().for_each(|found| found.credentials.password = STARS.into()),
+            Mode::Full => {}
+        }
+        found
     }
 
     /// Why nobody looks any more; `None` while somebody does.

@@ -8,13 +8,13 @@ use Way::{Down, Up};
 
 /// What is found, as `PROTOCOL USER PASSWORD`, and how it ended.
 fn found_in(dialogue: &[(Way, &[u8])]) -> (Vec<String>, Option<End>) {
-    let mut watch = Watch::new(Mode::Mask);
+    let mut watch = Watch::new(Mode::Full);
     let mut found = Vec::new();
     for (way, bytes) in dialogue {
         if watch.wants(*way) {
             watch.see(*way, bytes);
         }
-        found.append(&mut watch.take_found());
+        found.append(&mut watch.take_found(Mode::Full));
     }
     (found.iter().map(text).collect(), watch.end())
 }
@@ -281,11 +281,28 @@ fn other_protocols_are_given_up_with_their_first_bytes() {
 
 #[test]
 fn passwords_do_not_show_in_debug_output() {
-    let mut watch = Watch::new(Mode::Mask);
+    let mut watch = Watch::new(Mode::Full);
     watch.see(Up, BO.replace("Ym86eDp5", "Ym86c2VjcmV0cGFzcw==").as_bytes());
     watch.see(Down, OK.as_bytes());
-    let found = format!("{:?}", watch.take_found());
+    let found = format!("{:?}", watch.take_found(Mode::Full));
     assert!(found.contains("***") && !found.contains(&format!("{:?}", b"secretpass")), "{found}");
+}
+
+#[test]
+fn a_password_shows_only_where_both_moments_allow_it() {
+    for (begun, now, shown) in [
+        (Mode::Full, Mode::Full, &["HTTP al pw"][..]),
+        (Mode::Full, Mode::Mask, &["HTTP al ***"]),
+        (Mode::Mask, Mode::Full, &["HTTP al ***"]),
+        (Mode::Full, Mode::Off, &[]),
+    ] {
+        let mut watch = Watch::new(begun);
+        watch.see(Up, AL.as_bytes());
+        watch.see(Down, OK.as_bytes());
+        let found: Vec<_> = watch.take_found(now).iter().map(text).collect();
+        assert_eq!(found, shown, "{begun:?} {now:?}");
+        assert!(watch.take_found(now).is_empty());
+    }
 }
 
 /// Pieces that dialogues are made of; what they come to does not matter.
@@ -388,7 +405,7 @@ proptest! {
 
     #[test]
     fn anything_is_borne_and_the_end_comes(parts in vec((any::<bool>(), vec(any::<u8>(), 0..300)), 0..20)) {
-        let mut watch = Watch::new(Mode::Mask);
+        let mut watch = Watch::new(Mode::Full);
         for (is_up, bytes) in &parts {
             watch.see(if *is_up { Up } else { Down }, bytes);
         }
