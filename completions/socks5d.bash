@@ -203,7 +203,7 @@ _socks5d() {
                     return 0
                     ;;
                 --dissector)
-                    COMPREPLY=($(compgen -W "off" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "off mask full" -- "${cur}"))
                     return 0
                     ;;
                 --no-dissectors)

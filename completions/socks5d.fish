@@ -35,7 +35,9 @@ complete -c socks5d -l tcp-keepalive -d 'Probe connections that are silent for t
 complete -c socks5d -l tcp-user-timeout -d 'Break a connection whose bytes were not acknowledged for that long; off: the kernel\'s patience [100 ms to 86400 s, or off; default off]' -r
 complete -c socks5d -l tcp-congestion -d 'Congestion control of all connections; auto: the kernel\'s default [auto, or a name of tcp_available_congestion_control, at most 15 octets; default auto]' -r
 complete -c socks5d -l mark -d 'Mark connections to origins for routing rules (SO_MARK); takes CAP_NET_ADMIN [1 to 4294967295, or off; default off]' -r
-complete -c socks5d -l dissector -d 'What is done with credentials that pass in clear [only off; default off]' -r -f -a "off\t''"
+complete -c socks5d -l dissector -d 'Log credentials that new sessions send in clear (HTTP Basic, POP3) and the origin takes; mask: stars for the password [off, mask or full; default off]' -r -f -a "off\t''
+mask\t''
+full\t''"
 complete -c socks5d -s N -l no-dissectors -d 'The same as --dissector off' -r
 complete -c socks5d -l idle-timeout -d 'Close a session after this long without a byte either way [100 ms to 86400 s, or off; default 300 s]' -r
 complete -c socks5d -s D -l no-idle-timeout -d 'The same as --idle-timeout off' -r
