@@ -12,13 +12,11 @@ use crate::limits::{ADMIN_EVENTS_BYTES_MAX, ADMIN_EVENTS_MAX};
 
 /// Events that are kept together: one feed cannot push the events of another out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
 pub(super) enum Feed {
     /// Sessions and changes.
     Events,
     /// Log lines.
     Lines,
-    #[allow(dead_code, reason = "published by the workers once a session is traced")]
     /// Steps of traced sessions.
     Steps,
 }
