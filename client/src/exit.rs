@@ -30,7 +30,7 @@ pub enum Exit {
 /// Each with its number and what it means, in the order of the numbers.
 pub const EXITS: &[(Exit, u8, &str)] = &[
     (Exit::Done, 0, "done"),
-    (Exit::Refused, 1, "refused by the server"),
+    (Exit::Refused, 1, "refused by the server, or output cannot be written"),
     (Exit::Usage, 2, "usage: options, words or values are not as they must be"),
     (Exit::NoConnection, 3, "cannot connect"),
     (Exit::LoginFailed, 4, "login failed"),

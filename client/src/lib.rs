@@ -2,7 +2,18 @@
 //!
 //! Modules in the order in which a command passes them.
 
-// How it ends.
-pub mod exit;
+// What bounds it.
+pub mod limits;
+// The start: options, configuration file, and the run of lines.
+pub mod cli;
+pub mod modes;
+pub mod profile;
+// From words to a command.
+pub mod grammar;
+// What commands do.
+pub mod run;
 // To the server and back.
 pub mod link;
+// From answers to text, and the end.
+pub mod exit;
+pub mod output;

@@ -42,6 +42,7 @@ mod cache;
 mod config;
 mod drain;
 mod log_follow;
+mod pipoctl;
 mod sessions;
 // Many sessions, and programs of others.
 mod browser;

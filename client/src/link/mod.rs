@@ -257,7 +257,7 @@ impl RequestError {
     }
 }
 
-fn refusal_exit(status: Status) -> Exit {
+pub(crate) fn refusal_exit(status: Status) -> Exit {
     match status {
         Status::NotAllowed => Exit::NotAllowed,
         Status::NotFound => Exit::NotFound,

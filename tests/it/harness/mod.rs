@@ -16,6 +16,7 @@ pub(crate) mod http;
 // The admin channel's other end.
 pub(crate) mod admin;
 pub(crate) mod admin_v2;
+pub(crate) mod pipoctl;
 // The two ends of a session.
 pub(crate) mod client;
 pub(crate) mod origin;
