@@ -153,6 +153,8 @@ impl Server {
 
     /// Does what there is to do.
     pub(super) fn turn(&mut self, core: &mut Core, registry: &Registry, now: Instant) {
+        let highest = super::metrics::sessions_highest(core);
+        self.counters.set(Gauge::SessionsHighest, highest);
         self.accept(registry, now);
         for place in 0..self.carriers.len() {
             if let Some(carrier) = self.carriers.get_mut(place) {

@@ -258,6 +258,7 @@ metrics! {
         SessionsRelaying, "sessions_relaying", Count per Worker, "Sessions connected to their origin now.";
         DnsCacheEntries, "dns_cache_entries", Count per Worker, "Cached answers.";
         DnsLookupsCurrent, "dns_lookups_current", Count per Worker, "Look-ups under way.";
+        SessionsHighest, "sessions_highest", Count, "Most sessions open at once since the start.";
         AdminAssociationsCurrent, "admin_associations_current", Count, "Admin associations open now.";
     }
 }
