@@ -12,6 +12,8 @@ pub mod profile;
 pub mod grammar;
 // What commands do.
 pub mod run;
+// A person at a terminal.
+pub mod interactive;
 // To the server and back.
 pub mod link;
 // From answers to text, and the end.

@@ -37,3 +37,33 @@ pub const CHANGES_COUNT_MAX: usize = pipo_protocol::limits::CHANGES_COUNT_MAX;
 
 /// Octets of the salt of a verifier: 128 bits.
 pub const SALT_BYTES: usize = pipo_protocol::limits::SALT_BYTES_MIN;
+
+// ---- interactive mode ------------------------------------------------------------------------------------
+
+/// Attempts to log in where a person types the password.
+pub const LOGINS_MAX: usize = 3;
+
+/// Commands that follow beside the prompt; each has a channel of the association.
+pub const FOLLOWS_MAX: usize = 8;
+const _: () = assert!(FOLLOWS_MAX < pipo_protocol::limits::CHANNELS_COUNT_MAX);
+
+/// Texts that wait for the screen: a burst of events. More are counted and not shown.
+pub const SCREEN_TEXTS_MAX: usize = 1024;
+
+/// How long a prompt waits for what stands before it.
+pub const SCREEN_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// Lines of the history.
+pub const HISTORY_LINES_MAX: usize = 1000;
+
+/// How long completion waits for names.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_millis(700);
+
+/// Names of one completion: more than a screen shows.
+pub const NAMES_MAX: usize = 500;
+
+/// How long names are good.
+pub const NAMES_KEPT: Duration = Duration::from_secs(3);
+
+/// Answers of the server that are kept.
+pub const NAMES_KEPT_MAX: usize = 16;

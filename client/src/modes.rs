@@ -57,6 +57,12 @@ fn end(failure: &Failure, place: &str) -> u8 {
 }
 
 async fn run(options: Options) -> u8 {
+    if matches!(options.mode, Mode::Standard) {
+        let input = Input::of_process();
+        if input.person() == crate::run::Person::There {
+            return crate::interactive::run(&options, input).await;
+        }
+    }
     let mut session = Session::new(options);
     let mode = std::mem::replace(&mut session.options.mode, Mode::Standard);
     let interrupted = tokio::signal::ctrl_c();

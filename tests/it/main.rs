@@ -43,6 +43,7 @@ mod config;
 mod drain;
 mod log_follow;
 mod pipoctl;
+mod pty;
 mod sessions;
 // Many sessions, and programs of others.
 mod browser;

@@ -98,6 +98,12 @@ impl Link {
         self.shared.role()
     }
 
+    /// Whether there is an association at the moment.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.shared.gone().is_none()
+    }
+
     /// Asks for what is answered by one reply.
     pub async fn request(&self, request: Request) -> Result<Reply, RequestError> {
         let (sink, answer) = oneshot::channel();

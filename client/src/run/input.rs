@@ -43,6 +43,12 @@ impl Input {
         Self { stdin: BufReader::new(tokio::io::stdin()), person }
     }
 
+    /// Of a command that runs beside others: nobody can be asked, and there are no lines.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self { stdin: BufReader::new(tokio::io::stdin()), person: Person::Absent }
+    }
+
     /// Whether there is somebody to ask.
     #[must_use]
     pub fn person(&self) -> Person {
@@ -98,38 +104,49 @@ impl Input {
         if self.person == Person::Absent {
             return Err(Failure::usage("nobody can be asked here: --yes is needed"));
         }
-        tell(&format!("{question} [y/N] "));
-        let answer = self.line().await?.unwrap_or_default();
+        let answer = shown_line(&format!("{question} [y/N] ")).await?;
         let answer = String::from_utf8_lossy(&answer).trim().to_lowercase();
         if ["y", "yes"].contains(&answer.as_str()) { Ok(()) } else { Err(Failure::Declined) }
     }
 
     /// Asks for a line that everybody may see.
     pub async fn asked(&mut self, question: &str) -> Result<Vec<u8>, Failure> {
-        tell(question);
-        Ok(self.line().await?.unwrap_or_default())
+        shown_line(question).await
     }
 }
 
 /// Asks for a line at the terminal and does not show it.
 pub(crate) async fn hidden_line(question: &str) -> Result<Vec<u8>, Failure> {
     let failed = |error| Failure::Read { what: "the terminal".to_owned(), error };
-    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(failed)?;
-    let reader = terminal.try_clone().map_err(failed)?;
+    let terminal = OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(failed)?;
     let mut hidden = Hidden::new(terminal).map_err(failed)?;
     hidden.terminal.write_all(question.as_bytes()).map_err(failed)?;
-    // Reading waits in a thread of its own; when this is given up, `hidden` gives the echo back.
-    let read = tokio::task::spawn_blocking(move || {
-        let mut line = Vec::new();
-        let reader = std::io::BufReader::new(std::io::Read::take(reader, LINE_BYTES_MAX as u64));
-        std::io::BufRead::read_until(&mut { reader }, b'\n', &mut line).map(|_| line)
-    });
-    let mut line = read.await.map_err(|error| failed(error.into()))?.map_err(failed)?;
+    read_terminal().await.map_err(failed)
+}
+
+/// Asks for a line at the terminal that everybody may see.
+async fn shown_line(question: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |error| Failure::Read { what: "the terminal".to_owned(), error };
+    let mut terminal = OpenOptions::new().write(true).open(TERMINAL).map_err(failed)?;
+    terminal.write_all(question.as_bytes()).map_err(failed)?;
+    read_terminal().await.map_err(failed)
+}
+
+/// One line of the terminal. Giving it up leaves no reader behind that would take the next line from others.
+async fn read_terminal() -> std::io::Result<Vec<u8>> {
+    // A terminal is as pollable as the pipes that this was made for.
+    let terminal = tokio::net::unix::pipe::OpenOptions::new().unchecked(true).open_receiver(TERMINAL)?;
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(terminal.take(LINE_BYTES_MAX as u64));
+    reader.read_until(b'\n', &mut line).await?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }
     Ok(line)
 }
+
+/// The terminal of this process, whatever its standard streams are.
+const TERMINAL: &str = "/dev/tty";
 
 /// Whether [`hidden_line`] has a terminal, and somebody who looks at it.
 pub(crate) fn can_ask() -> bool {
@@ -139,12 +156,6 @@ pub(crate) fn can_ask() -> bool {
 /// A password of that many octets, or what is wrong with it.
 pub(crate) fn password(octets: Vec<u8>, from: &str) -> Result<Password, Failure> {
     Password::new(octets).map_err(|error| Failure::usage(format!("{from}: a password of {error}")))
-}
-
-fn tell(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    // Where standard error is closed nobody sees the question, and the answer decides all the same.
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 impl Hidden {

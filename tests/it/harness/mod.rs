@@ -17,6 +17,7 @@ pub(crate) mod http;
 pub(crate) mod admin;
 pub(crate) mod admin_v2;
 pub(crate) mod pipoctl;
+pub(crate) mod terminal;
 // The two ends of a session.
 pub(crate) mod client;
 pub(crate) mod origin;

@@ -52,6 +52,17 @@ impl Pipoctl {
         &self.home
     }
 
+    /// The SCTP port of the daemon.
+    pub(crate) fn sctp_port(&self) -> u16 {
+        self.server.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port")
+    }
+
+    /// Adds a user whose password is its name.
+    pub(crate) fn adds(&self, name: &str) {
+        let ran = self.run_with(&["user", "add", name, "--password-stdin"], &format!("{name}\n"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    }
+
     /// The UDP port that the daemon took.
     pub(crate) fn udp_port(&self) -> &str {
         &self.udp_port
