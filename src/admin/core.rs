@@ -185,8 +185,12 @@ impl Core {
         let sessions_max = sessions_max(after, self.descriptors);
         self.plane.admission().set_limits(sessions_max, after.max_sessions_per_source);
         self.idle_timeout_kept = after.idle_timeout.unwrap_or(self.idle_timeout_kept);
+        let are_other_files = (&after.hosts, &after.resolv_conf) != (&before.hosts, &before.resolv_conf);
         self.resolved = resolved;
         self.unpublished = true;
+        if are_other_files {
+            self.set_system(System::read(&self.resolved.settings));
+        }
     }
 
     /// The revision in force.

@@ -45,6 +45,7 @@ mod log_follow;
 mod pipoctl;
 mod pty;
 mod sessions;
+mod settings_live;
 // Many sessions, and programs of others.
 mod browser;
 mod crowd;
