@@ -92,7 +92,8 @@ fn unsafe_code_stands_in_sys_only() {
     let opening = [format!("{keyword} {{"), format!("{keyword} fn "), format!("{keyword} impl ")];
     let mut untidy = Vec::new();
     for Source { path, text } in files(&["rs"]) {
-        let allowed = path.starts_with("src/sys/");
+        // The client's socket options of SCTP are the one exception.
+        let allowed = path.starts_with("src/sys/") || path == "client/src/link/sctp_options.rs";
         let found = text.lines().position(|line| {
             let code = line.split("//").next().unwrap_or_default();
             opening.iter().any(|opening| code.contains(opening))
