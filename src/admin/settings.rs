@@ -121,14 +121,8 @@ fn source_of(source: Source) -> SettingSource {
 
 /// Settings by which sessions go while they run; the others that are live hold from a session's beginning, or
 /// are the daemon's own.
-const OF_RUNNING_SESSIONS: &[&str] = &[
-    "buffer-size",
-    "idle-timeout",
-    "half-closed-timeout",
-    "handshake-timeout",
-    "poll-timeout",
-    "log-format",
-];
+const OF_RUNNING_SESSIONS: &[&str] =
+    &["buffer-size", "idle-timeout", "half-closed-timeout", "poll-timeout", "log-format"];
 
 fn effect_of(row: &Row) -> SettingEffect {
     match row.live {

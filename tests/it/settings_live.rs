@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pipo_protocol::v2::messages::{Nothing, SettingSet};
@@ -13,6 +15,7 @@ use socket2::SockRef;
 use crate::harness::admin_v2::Client2;
 use crate::harness::client::{NO_AUTH, reply_to};
 use crate::harness::doh_stub::{DohStub, Mood, NAME};
+use crate::harness::http::scrape;
 use crate::harness::origin::{BlackHole, Origin, V4};
 use crate::harness::plain_dns::{Manner, PlainDns};
 use crate::harness::waiting::pause;
@@ -55,6 +58,7 @@ const PROBES: &[(&str, fn())] = &[
     ("access-log", access_log),
     ("log-format", log_format),
     ("log-level", log_level),
+    ("metrics-users", metrics_users),
 ];
 
 #[test]
@@ -382,10 +386,10 @@ fn idle_timeout() {
 
 fn handshake_timeout() {
     let mut trial = Trial::new(&["--handshake-timeout", "60"]);
-    let mut silent: Vec<_> = (0..SESSIONS).map(|_| Client::connect(trial.daemon.address())).collect();
     trial.set("handshake-timeout", "300 ms");
-    silent.push(Client::connect(trial.daemon.address()));
-    silent.iter_mut().for_each(ends_soon);
+    for _ in 0..SESSIONS {
+        ends_soon(&mut Client::connect(trial.daemon.address()));
+    }
 }
 
 fn connect_timeout() {
@@ -400,14 +404,14 @@ fn connect_timeout() {
 fn half_closed_timeout() {
     let mut trial = Trial::new(&[]);
     // It says nothing and does not close either.
-    trial.origin = Origin::serve(V4, |stream| {
-        pause(LIMIT);
-        drop(stream);
-    });
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (origin, _arrivals) = Origin::ignores(V4, Arc::clone(&is_over));
+    trial.origin = origin;
     let mut client = trial.session();
     client.half_close();
     trial.set("half-closed-timeout", "300 ms");
     ends_soon(&mut client);
+    is_over.store(true, Ordering::Release);
 }
 
 fn poll_timeout() {
@@ -477,4 +481,13 @@ fn log_level() {
     let count = trial.daemon.stderr().all().len();
     assert!(Client2::connect(&trial.daemon).try_log_in(b"root", b"wrong").is_err());
     assert_eq!(trial.daemon.stderr().all().len(), count);
+}
+
+fn metrics_users() {
+    let mut trial = Trial::new(&["--metrics-listen", "127.0.0.1:0"]);
+    drop(trial.session());
+    let names_users = |trial: &Trial| scrape(&trial.daemon).contains("user=\"anonymous\"");
+    eventually("the user is named", || names_users(&trial));
+    trial.set("metrics-users", "0");
+    assert!(!names_users(&trial));
 }
