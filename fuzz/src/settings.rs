@@ -167,7 +167,8 @@ pub fn users_file(octets: &[u8]) -> Judged {
                 "a name of more than 255 octets",
                 "a password of more than 255 octets",
             ];
-            let allowed = "is not allowed: NAME:PASS or NAME:PASS:admin, each of 1 to 255 octets";
+            let allowed = "is not allowed: NAME:PASS, NAME:PASS:observer, NAME:PASS:operator or NAME:PASS:admin, \
+                           name and password of 1 to 255 octets";
             assert!(known.iter().any(|what| rest == format!(": {what} {allowed}")), "{error}");
             Judged::Refused
         }
