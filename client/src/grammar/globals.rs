@@ -7,7 +7,7 @@ use super::{Flag, Kind};
 pub struct Global {
     /// How it is written.
     pub flag: Flag,
-    /// Its heading; lines of scripts and of the interactive mode take those of [`OUTPUT`] only.
+    /// Its heading; lines of scripts and of the interactive mode take those of `OUTPUT` only.
     pub group: &'static str,
     /// The variable that does the same.
     pub variable: Option<&'static str>,

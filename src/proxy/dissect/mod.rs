@@ -1,7 +1,7 @@
 //! Credentials that pass in clear, noticed for an operator who must warn those who send them.
 //!
 //! A [`Watch`] is shown the bytes of a session after they were passed on and can change nothing about them.
-//! Each protocol is one file with a [`Dissector`] and a row of [`PROTOCOLS`]; all of them see the same bytes
+//! Each protocol is one file with a `Dissector` and a row of `PROTOCOLS`; all of them see the same bytes
 //! until they give up or find something, and protocols are told by content, not by port. What is found depends
 //! on the two streams alone, never on how they were cut. Pure: what becomes of a finding is `notice.rs`'s
 //! business.
