@@ -47,6 +47,9 @@ fn both_sides_prove_themselves_and_say_goodbye() {
     let hello = client.hello.clone().unwrap();
     assert_eq!((hello.server.as_str(), hello.iterations), ("socks5d", 4096));
     assert_eq!(hello.limits, Limits::SPECIFIED);
+    let features: Vec<_> = hello.features.iter().map(Word::as_str).collect();
+    let specified: Vec<_> = FEATURES.iter().map(|(feature, _)| *feature).collect();
+    assert_eq!(features, specified, "the daemon has everything that the specification names");
     client.say_goodbye();
     eventually("the association is gone", || {
         let (_, rows) = admin(&daemon).rows::<MetricPart>(&metrics("admin_associations_current"), 1);

@@ -12,7 +12,7 @@ use super::super::{
 use crate::store::{Doors, Role, User};
 
 /// What HELLO says that this daemon has (`pipo_protocol::v2::messages::FEATURES`).
-pub(in crate::admin) const FEATURES: &[&str] = &["candidate", "trace"];
+pub(in crate::admin) const FEATURES: &[&str] = &["candidate", "trace", "credentials"];
 
 /// The role as it travels.
 pub(in crate::admin) fn role_of(user: &User) -> WireRole {
