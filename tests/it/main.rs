@@ -44,6 +44,7 @@ mod drain;
 mod log_follow;
 mod pipoctl;
 mod pty;
+mod second_opinion;
 mod sessions;
 mod settings_live;
 // Many sessions, and programs of others.

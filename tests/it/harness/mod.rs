@@ -16,6 +16,7 @@ pub(crate) mod http;
 // The admin channel's other end.
 pub(crate) mod admin;
 pub(crate) mod admin_v2;
+pub(crate) mod capture;
 pub(crate) mod pipoctl;
 pub(crate) mod terminal;
 // The two ends of a session.

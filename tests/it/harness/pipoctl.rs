@@ -47,6 +47,12 @@ impl Pipoctl {
         }
     }
 
+    /// For that user of the daemon, but with datagrams to another UDP port of 127.0.0.1, from where somebody passes
+    /// them on.
+    pub(crate) fn by_way_of(daemon: &Daemon, udp_port: u16, user: &str, password: &str) -> Self {
+        Self { udp_port: udp_port.to_string(), ..Self::new(daemon, user, password) }
+    }
+
     /// The home folder of whoever runs it.
     pub(crate) fn home(&self) -> &TempDir {
         &self.home
