@@ -41,6 +41,7 @@ mod admin_v2;
 mod cache;
 mod config;
 mod drain;
+mod followers;
 mod log_follow;
 mod pipoctl;
 mod pty;
