@@ -37,6 +37,7 @@ mod admin;
 mod admin_channels;
 mod admin_hostile;
 mod admin_python;
+mod admin_under_load;
 mod admin_v2;
 mod cache;
 mod config;

@@ -97,6 +97,11 @@ impl OriginFile {
 
 /// Fetches a file over a stream that leads to the origin and hashes what comes. Checks status and length.
 pub(crate) fn fetch(stream: &mut TcpStream, file: OriginFile) -> Hash {
+    fetch_watched(stream, file, |_| {})
+}
+
+/// The same; `watch` is told how many bytes there are before more are read.
+pub(crate) fn fetch_watched(stream: &mut TcpStream, file: OriginFile, watch: impl Fn(usize)) -> Hash {
     let (name, length) = file.facts();
     let request = format!("GET /{name} HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("the request goes out");
@@ -115,6 +120,7 @@ pub(crate) fn fetch(stream: &mut TcpStream, file: OriginFile) -> Hash {
     hash.update(&unread[head_length..]);
     let mut total = unread.len() - head_length;
     loop {
+        watch(total);
         let got = stream.read(&mut buffer).expect("the body of the answer");
         if got == 0 {
             break;
