@@ -3,7 +3,7 @@
 //! ```text
 //! run ─► servers (origin, DoH relay, bare relays, daemon, peers: a process each)
 //!     └► loads (bulk, ping, churn, idle) through each in turn ─► rows (ratios, marks) ─► report (Markdown)
-//! integrity, scale: the same servers, one question each
+//! integrity, scale, admin, admin-lists: the same servers, one question each
 //! ```
 //!
 //! It measures processes from outside, by the kernel's count, and waits where it has nothing to do; nothing of it is
@@ -22,6 +22,7 @@ mod origin;
 mod relay;
 mod servers;
 // The measurements.
+mod admin;
 mod integrity;
 mod load;
 mod report;
@@ -32,6 +33,7 @@ mod scale;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use integrity::Resets;
 use integrity::plan::EarlyData;
+use load::churn::Pace;
 use load::{Window, bulk, churn, ping};
 use measure::Subject;
 use relay::Mover;
@@ -74,8 +76,14 @@ fn dispatch(matches: &ArgMatches) -> io::Result<ExitCode> {
         }
         Some(("integrity", matches)) => integrity(matches).map(passed),
         Some(("scale", matches)) => scale(matches).map(passed),
+        Some(("admin", matches)) => admin::run(&admin_options(matches)).map(|()| ExitCode::SUCCESS),
+        Some(("admin-lists", matches)) => {
+            let (users, sessions) = (small(matches, "users"), small(matches, "sessions"));
+            admin::large::run(&admin_options(matches), users, sessions).map(|()| ExitCode::SUCCESS)
+        }
         Some(("load", matches)) => load(matches).map(|()| ExitCode::SUCCESS),
         Some(("origin", _)) => origin::run().map(|()| ExitCode::SUCCESS),
+        Some(("udp-echo", _)) => admin::echo().map(|()| ExitCode::SUCCESS),
         Some(("doh", _)) => dns::run().map(|()| ExitCode::SUCCESS),
         Some(("relay", matches)) => relay(matches).map(|()| ExitCode::SUCCESS),
         _ => Err(invalid("a sub-command is needed")),
@@ -91,8 +99,11 @@ fn command() -> Command {
         .subcommand(run_command())
         .subcommand(integrity_command())
         .subcommand(scale_command())
+        .subcommand(admin_command())
+        .subcommand(admin_lists_command())
         .subcommand(load_command())
         .subcommand(Command::new("origin").about("Serve the loads: source, sink, duplex, echoes"))
+        .subcommand(Command::new("udp-echo").about("Send every datagram back"))
         .subcommand(Command::new("doh").about("Answer every name over DNS-over-HTTP with 127.0.0.1"))
         .subcommand(
             Command::new("relay")
@@ -151,6 +162,24 @@ fn scale_command() -> Command {
         .arg(option("pid", "The server's process, with --socks").value_parser(value_parser!(u32)))
         .arg(number("sessions", "How many", "9000"))
         .arg(number("seconds", "How long half of them are active", "10"))
+}
+
+fn admin_command() -> Command {
+    Command::new("admin")
+        .about("Time of commands of the admin channel: idle, under new sessions, and while all is followed")
+        .args(place_options())
+        .arg(number("rounds", "Rounds of every condition in turn", "5"))
+        .arg(number("slice-ms", "Counted length of a slice", "3000"))
+        .arg(number("rate", "New sessions a second where their number is fixed", "2000"))
+}
+
+fn admin_lists_command() -> Command {
+    Command::new("admin-lists")
+        .about("Long lists of the admin channel, and what they do to commands and to new sessions meanwhile")
+        .args(place_options())
+        .arg(number("slice-ms", "How long each list is asked for again and again", "3000"))
+        .arg(number("users", "Users of the daemon", "100000"))
+        .arg(number("sessions", "Live sessions", "9000"))
 }
 
 fn load_command() -> Command {
@@ -237,6 +266,16 @@ fn run_options(matches: &ArgMatches) -> run::Options {
     }
 }
 
+fn admin_options(matches: &ArgMatches) -> admin::Options {
+    let number = |name| matches.try_get_one::<u64>(name).ok().flatten().copied().unwrap_or(1).max(1);
+    admin::Options {
+        places: places(matches),
+        rounds: usize::try_from(number("rounds")).unwrap_or(usize::MAX),
+        window: Window { warm_up: WARM_UP, length: Duration::from_millis(number("slice-ms")) },
+        rate: u32::try_from(number("rate")).unwrap_or(u32::MAX),
+    }
+}
+
 fn integrity(matches: &ArgMatches) -> io::Result<bool> {
     let sessions = match matches.get_one::<u64>("session") {
         Some(number) => *number..number.saturating_add(1),
@@ -294,7 +333,7 @@ fn load(matches: &ArgMatches) -> io::Result<()> {
             format!("p50 {} ns, p99 {} ns", latency.p50, latency.p99)
         }
         _ => {
-            let sample = churn::run(target, subject, connections, window)?;
+            let sample = churn::run(target, subject, connections, Pace::Full, window)?;
             let (rate, cpu, failed) = (sample.rate(), sample.cpu_per_session() * 1e6, sample.failed);
             format!("{rate:.0} sessions/s, {cpu:.1} CPU µs each, {failed} failed")
         }
@@ -335,7 +374,7 @@ impl UnderTest {
             let target = Target { proxy: Some(proxy), ..direct.target };
             let subject = pid.map(|pid| Subject { pid, forks: true });
             return Ok(Self {
-                server: Server { target, process: None },
+                server: Server { target, process: None, admin: None },
                 subject,
                 kind: None,
                 _catalogue: catalogue,
@@ -361,6 +400,7 @@ fn places(matches: &ArgMatches) -> Places {
     Places {
         daemon: matches.get_one::<PathBuf>("daemon").cloned(),
         daemon_arguments: strings(matches, "daemon-arg"),
+        daemon_users: None,
         peers: matches.get_one::<PathBuf>("peers").cloned(),
     }
 }

@@ -204,7 +204,7 @@ impl<'a> Runner<'a> {
             Ok(figures)
         };
         let sessions = |target| {
-            let sample = churn::run(target, subject, 32, window)?;
+            let sample = churn::run(target, subject, 32, churn::Pace::Full, window)?;
             if sample.failed > 0 {
                 let message = format!("{} sessions failed beside {}", sample.failed, sample.completed);
                 return Err(io::Error::other(message));

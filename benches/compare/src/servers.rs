@@ -1,6 +1,7 @@
 //! How each server is started, and ended by its number. As root each runs under a user number of its own, without
 //! privileges: pipe limits count per user, and one server's pipes must not shorten another's.
 
+use crate::admin::client::Place;
 use crate::dns;
 use crate::load::idle::pause;
 use crate::measure::Subject;
@@ -117,6 +118,8 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// `None`: the direct connection, where there is no server.
     pub(crate) process: Option<Process>,
+    /// Where its admin channel is, if it is a daemon that carries one over UDP.
+    pub(crate) admin: Option<Place>,
 }
 
 impl Server {
@@ -163,6 +166,8 @@ pub(crate) struct Places {
     pub(crate) daemon: Option<PathBuf>,
     /// Arguments of the daemon besides those of the comparison.
     pub(crate) daemon_arguments: Vec<String>,
+    /// The content of the daemon's users file, if it has one.
+    pub(crate) daemon_users: Option<String>,
     /// Holds `fast-socks5/bin/server` and `merino/bin/merino`.
     pub(crate) peers: Option<PathBuf>,
 }
@@ -222,11 +227,13 @@ impl Catalogue {
             Ok(Server {
                 target: Target { endpoints: endpoints(&line)?, proxy: None },
                 process: Some(process),
+                admin: None,
             })
         };
         match kind {
             Kind::Direct => {
-                Ok(Server { target: Target { endpoints: self.origin.clone(), proxy: None }, process: None })
+                let target = Target { endpoints: self.origin.clone(), proxy: None };
+                Ok(Server { target, process: None, admin: None })
             }
             Kind::Copy64 => relay("copy", "64").map_err(named),
             Kind::Copy256 => relay("copy", "256").map_err(named),
@@ -245,7 +252,17 @@ impl Catalogue {
         // The build's folder may be closed to the user that the server runs as.
         let program = home.join(kind.name());
         fs::copy(self.program(kind)?, &program)?;
-        let arguments = self.arguments(kind, address, credentials.as_ref(), &home)?;
+        let mut arguments = self.arguments(kind, address, credentials.as_ref(), &home)?;
+        if let (Kind::Daemon, Some(users)) = (kind, &self.places.daemon_users) {
+            let file = home.join("users");
+            fs::write(&file, users)?;
+            // The daemon takes none that others could read.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            if user.is_some() {
+                chown(&file, user, user)?;
+            }
+            arguments.extend(["--users-file".to_owned(), file.to_string_lossy().into_owned()]);
+        }
         let complaints = home.join("stderr");
         let mut command = as_user(&program, user);
         command
@@ -265,10 +282,14 @@ impl Catalogue {
         let mut process = Process { child: command.spawn()?, forks: kind.forks() };
         wait_until_listening(&mut process.child, address, &complaints)?;
         let proxy = Proxy { address, credentials, name: None };
-        Ok(Server {
-            target: Target { endpoints: self.origin.clone(), proxy: Some(proxy) },
-            process: Some(process),
-        })
+        let admin = if kind == Kind::Daemon { admin_place(&complaints)? } else { None };
+        let target = Target { endpoints: self.origin.clone(), proxy: Some(proxy) };
+        Ok(Server { target, process: Some(process), admin })
+    }
+
+    /// A sub-command of this tool as another process, and the line that it prints.
+    pub(crate) fn start_helper(&self, arguments: &[&str]) -> io::Result<(Process, String)> {
+        start_own(&self.own, arguments, self.next_user())
     }
 
     fn program(&self, kind: Kind) -> io::Result<PathBuf> {
@@ -467,6 +488,19 @@ fn wait_until_listening(child: &mut Child, address: SocketAddr, complaints: &Pat
         }
         pause(LOOK);
     }
+}
+
+/// Where the daemon said that its admin channel is; it says so once it listens.
+fn admin_place(complaints: &Path) -> io::Result<Option<Place>> {
+    let until = Instant::now() + START_MAX;
+    while Instant::now() < until {
+        let said = fs::read_to_string(complaints)?;
+        if let Some(line) = said.lines().find(|line| line.contains("; admin ")) {
+            return Ok(Place::from_ready_line(line));
+        }
+        pause(LOOK);
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

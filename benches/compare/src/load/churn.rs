@@ -1,4 +1,5 @@
-//! New sessions: connect, dialogue, one exchange, close; some at once, one thread, nothing blocks.
+//! New sessions: connect, dialogue, one exchange, close; some at once, as fast as they go or at a fixed rate, one
+//! thread, nothing blocks.
 
 use super::{MESSAGE_BYTES, Meter, Phase, Reading, Window};
 use crate::measure::Subject;
@@ -7,6 +8,7 @@ use crate::socks::{Dialogue, Script, Step};
 use crate::target::{ECHO_PORTS, Service, Target, connect_nonblocking};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 /// Sessions that ended inside the window.
 #[derive(Clone, Copy, Debug)]
@@ -31,17 +33,24 @@ impl Sample {
     }
 }
 
-/// Keeps `at_once` sessions under way; each that ends is followed by the next.
+/// When the next session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As soon as there is room for it.
+    Full,
+    /// So many a second, as far as there is room for them.
+    PerSecond(u32),
+}
+
+/// Keeps at most `at_once` sessions under way; each that ends is followed by the next.
 pub(crate) fn run(
     target: &Target,
     subject: Option<Subject>,
     at_once: usize,
+    pace: Pace,
     window: Window,
 ) -> io::Result<Sample> {
-    let mut churn = Churn::new(target, at_once)?;
-    for index in 0..at_once {
-        churn.open(index)?;
-    }
+    let mut churn = Churn::new(target, at_once, pace)?;
     let mut meter = Meter::new(subject, window);
     let mut ready = Vec::new();
     loop {
@@ -50,7 +59,8 @@ pub(crate) fn run(
             Phase::WarmUp | Phase::Counts => {}
             Phase::Over => break,
         }
-        churn.poller.wait(Some(Meter::wait_max()), &mut ready)?;
+        let wait = churn.open_due(Instant::now())?;
+        churn.poller.wait(Some(wait.min(Meter::wait_max())), &mut ready)?;
         for event in &ready {
             churn.event(*event)?;
         }
@@ -69,6 +79,11 @@ struct Churn<'a> {
     scripts: Vec<Option<Script>>,
     poller: Poller,
     sessions: Vec<Option<Session>>,
+    /// Places where no session is under way.
+    free: Vec<usize>,
+    /// Time from one session to the next; none: they follow at once.
+    interval: Duration,
+    next_at: Instant,
     opened: usize,
     completed: u64,
     failed: u64,
@@ -88,17 +103,38 @@ enum Stage {
 }
 
 impl<'a> Churn<'a> {
-    fn new(target: &'a Target, at_once: usize) -> io::Result<Self> {
+    fn new(target: &'a Target, at_once: usize, pace: Pace) -> io::Result<Self> {
+        let interval = match pace {
+            Pace::Full => Duration::ZERO,
+            Pace::PerSecond(rate) => Duration::from_secs(1) / rate.max(1),
+        };
         Ok(Self {
             target,
             scripts: (0..ECHO_PORTS).map(|port| target.script(Service::Echo(port))).collect(),
             poller: Poller::new(256)?,
             sessions: (0..at_once).map(|_| None).collect(),
+            free: (0..at_once).collect(),
+            interval,
+            next_at: Instant::now(),
             opened: 0,
             completed: 0,
             failed: 0,
             cause: None,
         })
+    }
+
+    /// Opens what is due; how long until the next one is. Places that are not free for want of speed are made up for
+    /// by no more than there are.
+    fn open_due(&mut self, now: Instant) -> io::Result<Duration> {
+        while self.next_at <= now {
+            let Some(index) = self.free.pop() else {
+                self.next_at = now;
+                return Ok(Duration::MAX);
+            };
+            self.open(index)?;
+            self.next_at += self.interval;
+        }
+        Ok(self.next_at.duration_since(now))
     }
 
     fn open(&mut self, index: usize) -> io::Result<()> {
@@ -128,7 +164,8 @@ impl<'a> Churn<'a> {
         if let Some(slot) = self.sessions.get_mut(index) {
             *slot = None;
         }
-        self.open(index)
+        self.free.push(index);
+        Ok(())
     }
 }
 
