@@ -457,6 +457,18 @@ pub const ADMIN_REQUESTS_PER_TURN: usize = 64;
 /// room for any message, and channels wait for more.
 pub const ADMIN_ROOM_RETRY: Duration = Duration::from_millis(20);
 
+/// What the channels of one association send in a turn: some records, so that what is acknowledged at once does not
+/// keep the others waiting.
+pub const ADMIN_CHANNEL_BYTES_PER_TURN: usize = 8 * 1024;
+const _: () = assert!(
+    ADMIN_CHANNEL_BYTES_PER_TURN >= pipo_protocol::limits::RECORD_BYTES_MAX
+        && ADMIN_CHANNEL_BYTES_PER_TURN <= pipo_protocol::limits::CHANNEL_BYTES_IN_FLIGHT_MAX
+);
+
+/// How long channels send in a turn, those of all associations together: about as long as a command takes while
+/// nothing else happens.
+pub const ADMIN_CHANNELS_BUDGET: Duration = Duration::from_micros(250);
+
 /// Rows of a list that are made before the others have their turn: a few records.
 pub const ADMIN_ROWS_PER_PULL: usize = 512;
 

@@ -129,17 +129,25 @@ impl Peer {
         self.outgoing.push_back(message);
     }
 
-    /// Sends what waits, as far as it goes: channel 0 first, then the others while SCTP has little of them.
-    pub(super) fn flush(&mut self, carriers: &mut [Carrier], core: &mut Core, now: Instant) -> Flushed {
+    /// Sends replies and notices: channel 0. `Err`: they are not all sent.
+    pub(super) fn flush_replies(&mut self, carriers: &mut [Carrier], now: Instant) -> Result<(), Flushed> {
         while let Some(message) = self.outgoing.front() {
             match send(&mut self.link, carriers, 0, message, now) {
                 Sent::Done => {}
-                Sent::Blocked => return Flushed::Blocked,
-                Sent::Gone => return Flushed::Gone,
+                Sent::Blocked => return Err(Flushed::Blocked),
+                Sent::Gone => return Err(Flushed::Gone),
             }
             self.outgoing_bytes -= message.len();
             self.outgoing.pop_front();
             self.progress_at = now;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as it goes: channel 0 first, then the others while SCTP has little of them.
+    pub(super) fn flush(&mut self, carriers: &mut [Carrier], core: &mut Core, now: Instant) -> Flushed {
+        if let Err(flushed) = self.flush_replies(carriers, now) {
+            return flushed;
         }
         match self.life {
             Life::Open => self.flush_channels(carriers, core, now),
@@ -152,8 +160,7 @@ impl Peer {
         if dialogue.channels.count() == 0 && self.held.is_none() {
             return Flushed::All;
         }
-        // No more than this in one turn: what is acknowledged at once must not keep the others waiting.
-        let mut bytes_left = CHANNEL_BYTES_IN_FLIGHT_MAX;
+        let mut bytes_left = limits::ADMIN_CHANNEL_BYTES_PER_TURN;
         while bytes_left > 0 {
             let queued = queued_bytes(&self.link, carriers);
             if queued + RECORD_BYTES_MAX > CHANNEL_BYTES_IN_FLIGHT_MAX {

@@ -2,7 +2,8 @@
 //! readiness and queues and decides nothing about the protocol, which is `session.rs`.
 //!
 //! A turn: take in what has arrived, give each association that has something to do its turn, tell the workers
-//! what was changed, and only then send the replies, so that a reply means that the change holds.
+//! what was changed, and only then send the replies, so that a reply means that the change holds. What channels
+//! deliver comes after all replies, and for a short time only: whoever asks meanwhile is heard in the next turn.
 
 // Where it listens, who comes, what they ask, and how they go.
 mod changes;
@@ -164,7 +165,7 @@ impl Server {
         }
         self.expire(now);
         let turn_end = now + limits::TURN_BUDGET;
-        let mut keys: Vec<_> = self.ready.drain(..).collect();
+        let mut keys = std::mem::take(&mut self.ready);
         for key in &keys {
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.queued = false;
@@ -174,6 +175,13 @@ impl Server {
         }
         core.publish_changes();
         self.tell_administrators(core, now);
+        for key in &keys {
+            if let Some(peer) = self.peers.get_mut(key) {
+                // What became of it shows when the rest is sent.
+                let _: Result<(), Flushed> = peer.flush_replies(&mut self.carriers, now);
+            }
+        }
+        self.transmit(now);
         if self.sequence_told != core.events.sequence() {
             self.sequence_told = core.events.sequence();
             let follows = |peer: &Peer| peer.session.as_v2().is_some_and(|v2| v2.channels.count() > 0);
@@ -181,9 +189,37 @@ impl Server {
             let followers: Vec<_> = followers.map(|(key, _)| *key).collect();
             keys.extend(followers);
         }
-        for key in keys {
+        self.flush_all(keys, core, now);
+        self.transmit(now);
+        self.counters.set(Gauge::AdminAssociationsCurrent, self.peers.len() as u64);
+    }
+}
+
+// ---- sending --------------------------------------------------------------------------------------------
+
+impl Server {
+    /// Sends what waits for these, the rest of their replies and what their channels deliver, as long as a turn may
+    /// last; those for whom that is too short come first in the next.
+    fn flush_all(&mut self, mut keys: VecDeque<PeerKey>, core: &mut Core, now: Instant) {
+        let end = Instant::now() + limits::ADMIN_CHANNELS_BUDGET;
+        while let Some(key) = keys.pop_front() {
             self.flush(key, core, now);
+            if Instant::now() >= end {
+                break;
+            }
         }
+        while let Some(key) = keys.pop_back() {
+            if let Some(peer) = self.peers.get_mut(&key)
+                && !peer.queued
+            {
+                peer.queued = true;
+                self.ready.push_front(key);
+            }
+        }
+    }
+
+    /// Hands the datagrams that were made to the kernel.
+    fn transmit(&mut self, now: Instant) {
         for place in 0..self.carriers.len() {
             self.take_events(place, now); // Of associations that are read again.
             if let Some(carrier) = self.carriers.get_mut(place) {
@@ -191,7 +227,6 @@ impl Server {
                 self.counters.add(Counter::AdminDatagramsDropped, carrier.take_dropped());
             }
         }
-        self.counters.set(Gauge::AdminAssociationsCurrent, self.peers.len() as u64);
     }
 }
 
