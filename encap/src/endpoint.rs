@@ -47,6 +47,8 @@ pub struct Endpoint {
     sources: BTreeMap<IpAddr, usize>,
     /// Tags of ended associations of a server, and until when their cookies would be good.
     spent: VecDeque<(Instant, u32)>,
+    /// Associations with messages that are in no datagram yet.
+    unsent: BTreeSet<AssociationId>,
     /// Associations that may have messages.
     readable: BTreeSet<AssociationId>,
     /// The one read last: the next has its turn.
@@ -143,6 +145,7 @@ impl Endpoint {
             places: BTreeMap::new(),
             sources: BTreeMap::new(),
             spent: VecDeque::new(),
+            unsent: BTreeSet::new(),
             readable: BTreeSet::new(),
             turn: AssociationId(0),
             events: VecDeque::new(),
@@ -222,7 +225,8 @@ impl Endpoint {
         }
     }
 
-    /// Queues a message, whole or not at all.
+    /// Queues a message, whole or not at all. Datagrams are made of it when [`Endpoint::next_datagram`] is asked for
+    /// them, so that messages queued together travel together.
     pub fn send(
         &mut self,
         association: AssociationId,
@@ -234,7 +238,10 @@ impl Endpoint {
         let Some((open, mut context)) = self.open(association)? else { return Err(SendError::NotOpen) };
         let sent = open.send(stream, message, &mut context);
         match sent {
-            Ok(sent) => sent,
+            Ok(sent) => {
+                self.unsent.insert(association);
+                sent
+            }
             Err(reason) => {
                 self.end(association, reason);
                 Err(SendError::NotOpen)
@@ -320,6 +327,12 @@ impl Endpoint {
 
     /// The next datagram to send, and where to.
     pub fn next_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        while let Some(id) = self.unsent.pop_first() {
+            if let Ok(Some((open, mut context))) = self.open(id) {
+                let result = open.flush(&mut context);
+                self.settle(id, result);
+            }
+        }
         self.outbox.pop()
     }
 
@@ -501,6 +514,7 @@ impl Endpoint {
             self.places.remove(&place);
         }
         self.readable.remove(&id);
+        self.unsent.remove(&id);
         if let Some(count) = self.sources.get_mut(&place.source()) {
             *count -= 1;
             if *count == 0 {

@@ -299,7 +299,6 @@ impl Open {
         self.queued += message.len();
         self.above_low_water |= self.queued > limits.low_water_bytes;
         context.counters.messages_sent += 1;
-        self.flush(context)?;
         Ok(Ok(()))
     }
 
@@ -437,7 +436,7 @@ impl Open {
     }
 
     /// Sends what the engine has to send, then what follows from how much is left.
-    fn flush(&mut self, context: &mut Context<'_>) -> Result<(), CloseReason> {
+    pub(crate) fn flush(&mut self, context: &mut Context<'_>) -> Result<(), CloseReason> {
         let packets = self.engine.transmit(context.now).map_err(|broken| ended(broken, Violation::Engine))?;
         let last_data =
             packets.iter().rposition(|packet| chunks_of(packet).any(|chunk| chunk.kind == ChunkKind::Data));

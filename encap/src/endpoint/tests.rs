@@ -523,6 +523,18 @@ fn data_goes_out_with_protocol_zero_and_asks_for_its_acknowledgement() {
 }
 
 #[test]
+fn messages_that_are_queued_together_share_datagrams() {
+    let (mut bench, id) = Bench::open(Limits::default());
+    for _ in 0..20 {
+        bench.endpoint.send(id, 1, &[1; 100], bench.now).unwrap();
+    }
+    let datagrams: Vec<_> = std::iter::from_fn(|| bench.endpoint.next_datagram()).collect();
+    let chunks = |datagram: &[u8]| Packet::parse(datagram, 100).unwrap().chunks().count();
+    assert_eq!(datagrams.iter().map(|(_, datagram)| chunks(datagram)).sum::<usize>(), 20);
+    assert!(datagrams.len() <= 3, "{} datagrams", datagrams.len());
+}
+
+#[test]
 fn sending_is_all_or_nothing() {
     let (mut bench, id) = Bench::open(Limits::default());
     let now = bench.now;
