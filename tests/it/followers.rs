@@ -16,10 +16,14 @@ use crate::harness::pipoctl::{Pipoctl, ended};
 use crate::harness::{Daemon, eventually};
 
 /// More than the daemon keeps and a follower's credit and pipe take.
-const CHANGES: u64 = 12_000;
+const CHANGES: u64 = 20_000;
 
-/// What a follower may cost the daemon: its ring of events, which is there for all, and little beside it.
-const MEMORY_KIB_MAX: u64 = 24 * 1024;
+/// What the daemon keeps for all followers together (`limits::ADMIN_EVENTS_MAX`).
+const EVENTS_KEPT: u64 = socks5d::limits::ADMIN_EVENTS_MAX as u64;
+const _: () = assert!(CHANGES > 2 * EVENTS_KEPT);
+
+/// What one more follower may cost the daemon while all these changes go by: less than a queue of them would.
+const MEMORY_KIB_MAX: u64 = 1024;
 
 /// What a command may take beside all this, on a machine that is busy with other tests.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -86,6 +90,7 @@ fn a_stopped_follower_holds_nobody_up_and_learns_that_it_was_left() {
     let mut busy = Client2::log_in(&daemon, b"root", b"secret");
     let (child, events, _) = follower(&root, &mut busy);
     assert_eq!(associations(&mut busy), 2);
+    change(&mut busy, EVENTS_KEPT);
     let before = daemon.memory_kib_max();
     kill_process(Pid::from_child(&child), Signal::STOP).expect("it runs");
     let slowest = change(&mut busy, CHANGES);
@@ -106,6 +111,7 @@ fn a_reader_that_comes_late_is_told_what_it_missed() {
     let daemon = daemon();
     let root = Pipoctl::new(&daemon, "root", "secret");
     let mut busy = Client2::log_in(&daemon, b"root", b"secret");
+    change(&mut busy, EVENTS_KEPT);
     let (child, mut events, first) = follower(&root, &mut busy);
     let before = daemon.memory_kib_max();
     // The pipe is full after some hundreds of lines, and the credit is gone some hundreds later.
