@@ -122,6 +122,26 @@ start -p 0
 says 'kernel' env PIPO_PASSWORD=secret python3 pipo2_client.py 127.0.0.1:8080 root 0x0101
 stop
 
+say "programs of others: TCP made SCTP by withsctp, and sctp_test"
+start -p 0
+# Each reply is a message of its own, and a request may come in pieces.
+answered=0100-00090a-000702-00000209616e6f6e796d6f75730004726f6f7401
+for server in 127.0.0.1 ::1; do
+    octets=$(/usr/bin/withsctp ./bash -c '
+        exec 3<>"/dev/tcp/$0/8080"
+        printf "\001\004root\006secret\000\011\000" >&3
+        sleep 0.2
+        printf "\007\000\000" >&3
+        head -c 28 <&3' $server | xxd -p)
+    [ "$octets" = "$(echo $answered | tr -d -)" ] || { echo "failed: withsctp bash got $octets"; exit 1; }
+done
+# It sends what is no log-in, on no stream's order and with a payload protocol identifier.
+./sctp_test -H 127.0.0.1 -P 9001 -h 127.0.0.1 -p 8080 -s -x 3 >/tmp/tested 2>&1 \
+    || { echo "failed: sctp_test"; cat /tmp/tested; exit 1; }
+says 'sendmsg(sk=3' cat /tmp/tested
+says anonymous ctl --protocol 1 user list
+stop
+
 say "SCTP over UDP in userspace against the kernel's"
 # The kernel takes SCTP over UDP at one port and sends it to another, which the client has to have.
 sysctl -q -w net.sctp.udp_port=9899 net.sctp.encap_port=9900 net.ipv4.ip_local_port_range='9900 9900'
@@ -169,6 +189,93 @@ says '44 *s' ctl setting get idle-timeout
 soon sh -c 'PIPO_USER=root PIPO_PASSWORD=secret ./pipoctl setting get idle-timeout | grep -q "95 s"'
 stop
 kill $origin
+
+say "a person at a terminal over the kernel"
+start -p 0
+if ! python3 at_a_terminal.py ./pipoctl --transport kernel --server 127.0.0.1 >/tmp/said 2>&1 <<'SCRIPT'
+shows User:
+enters root
+shows Password of root at
+hides
+enters wrong
+shows login failed
+shows User:
+enters root
+shows Password of root at
+hides
+enters secret
+shows Connected to socks5d
+shows admin>
+types us\trem\tanon\t
+shows user remove anonymous
+types \x03
+shows admin>
+enters events
+shows events: followed until Ctrl-C
+shows admin>
+types setting get idle
+shows setting get idle
+runs PIPO_USER=root PIPO_PASSWORD=secret ./pipoctl --transport kernel setting set idle-timeout 91s
+shows setting set
+shows setting get idle
+enters -timeout --json
+shows "value":"91 s"
+shows admin>
+types \x03
+shows events: interrupted
+types \x04
+ends 0
+SCRIPT
+then
+    cat /tmp/said /tmp/daemon
+    exit 1
+fi
+stop
+
+say "a follower that is stopped, and one whose output waits, over the kernel"
+changes=2000
+start -p 0 --log-level error
+as_of=$(ctl server info --field as_of)
+follow="./pipoctl --transport kernel events --kind changed --json-lines --from $as_of"
+mkfifo /tmp/late
+PIPO_USER=root PIPO_PASSWORD=secret $follow >/tmp/stopped 2>/tmp/stopped-said &
+stopped=$!
+PIPO_USER=root PIPO_PASSWORD=secret $follow --count $changes >/tmp/late 2>&1 &
+late=$!
+exec 5</tmp/late
+says . ctl setting set idle-timeout 61s
+soon grep -q sequence /tmp/stopped
+kill -STOP $stopped
+before=$(now)
+seq 2 $changes | while read -r number; do echo "setting set idle-timeout $((60 + number % 2))s"; done >/tmp/script
+says . ctl -f /tmp/script
+took=$(($(now) - before))
+echo "$changes changes in $took hundredths of a second beside two followers that take nothing"
+[ $took -lt 6000 ] || { echo "failed: too long"; exit 1; }
+# What the daemon has handed over for one that takes nothing: section 8.2 of pipoProtocol.txt allows 32 KiB.
+queued=$(awk 'NR > 1 && $8 > most { most = $8 } END { print most + 0 }' /proc/net/sctp/assocs)
+echo "$queued octets wait in the kernel for the one that is stopped"
+[ $queued -gt 0 ] && [ $queued -le 32768 ] || { echo "failed: none, or too many"; exit 1; }
+cat <&5 >/tmp/late-events &
+reader=$!
+exec 5<&-
+wait $late || { echo "failed: the late follower ended with $?"; exit 1; }
+wait $reader
+python3 nothing_lost.py /tmp/late-events $as_of $changes
+# The kernel acknowledges for who is stopped, until its buffer is full: 30 s later the daemon gives up.
+until ctl metrics admin_stalled | grep -q 'admin_stalled.*	1	'; do
+    [ $(($(now) - before)) -lt 9000 ] || { echo "failed: the stopped follower is not aborted"; exit 1; }
+done
+took=$(($(now) - before))
+echo "aborted $took hundredths of a second after the first change that it did not take"
+[ $took -ge 2900 ] || { echo "failed: too soon"; exit 1; }
+kill -CONT $stopped
+wait $stopped && status=0 || status=$?
+[ $status -eq 9 ] || { echo "failed: a lost connection ends with $status"; exit 1; }
+says 'the connection was lost' cat /tmp/stopped-said
+# What the kernel had taken for it is shown, in sequence.
+python3 nothing_lost.py /tmp/stopped $as_of
+stop
 
 say "two addresses of one endpoint, and one of them taken away"
 ip link set dummy0 up
