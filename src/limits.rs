@@ -65,6 +65,14 @@ pub const INBOX_MESSAGES_MAX: usize = 4096;
 /// Longest time that a worker spends on I/O before it looks at its inbox and timers again.
 pub const TURN_BUDGET: Duration = Duration::from_millis(2);
 
+/// How long the sessions that move much keep the others waiting, who may take as long and do not need to: a worker
+/// looks for events of the others that often. About one turn of [`TURN_BYTES_MAX`], beside which looking costs
+/// little.
+pub const BULK_BUDGET: Duration = Duration::from_micros(100);
+
+/// The turn on a processor that workers ask the kernel for: the shortest that it grants.
+pub const PROCESSOR_TURN: Duration = Duration::from_micros(100);
+
 /// Questions of the control loop that a worker has under way; more are refused.
 pub const DESK_QUESTIONS_MAX: usize = 64;
 
@@ -320,6 +328,10 @@ pub const HELD_BYTES_MIN: usize = 2048;
 /// Bytes of a session after which its user's statistics are brought up to date: they are shared between
 /// workers, so not with every byte.
 pub const REPORT_BYTES: u64 = 64 * 1024;
+
+/// Bytes from which on a read is worth being spliced (all of the buffer, where that is smaller). Below, the two
+/// calls more and the pages held cost as much as copying.
+pub const LARGE_READ_BYTES: usize = 32 * 1024;
 
 /// How long a session has to be the only busy one of its worker before it is copied rather than spliced: two
 /// streams that take turns are told apart, and one stream loses little.

@@ -1,5 +1,5 @@
 //! How bytes travel from one socket to the other: copied through the worker's scratch buffer, or spliced
-//! through a pooled pipe once a direction keeps filling that buffer.
+//! through a pooled pipe while a direction's reads are large.
 //!
 //! Nothing is held by an idle direction: the scratch buffer is the worker's, what could not be written is
 //! kept in a chunk or a pipe just until it is, and both go back to their pools then.
@@ -42,14 +42,34 @@ pub(super) enum Carried {
 }
 
 /// What the reads of a direction have been like: decides between copying and splicing.
+///
+/// It is slow to leave splicing: whoever sends much still pauses now and then, and copying until the next large
+/// reads have come would cost more than some small splices.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    /// Full reads in a row.
-    full_reads: u8,
+    /// Large reads, less the small ones among them.
+    surplus: u8,
 }
 
-/// Full reads in a row after which a direction splices.
-const FULL_READS_TO_SPLICE: u8 = 2;
+impl Pace {
+    /// From here on a direction splices.
+    const SPLICED_FROM: u8 = 2;
+    /// No further: so many small reads, less [`Self::SPLICED_FROM`], end splicing.
+    const SURPLUS_MAX: u8 = 8;
+
+    fn is_spliced(self) -> bool {
+        self.surplus >= Self::SPLICED_FROM
+    }
+
+    fn note_large(&mut self) {
+        self.surplus = (self.surplus + 1).min(Self::SURPLUS_MAX);
+    }
+
+    /// A small read: some of them end splicing, one ends what might have led to it.
+    fn note_small(&mut self) {
+        self.surplus = if self.is_spliced() { self.surplus - 1 } else { 0 };
+    }
+}
 
 /// What a worker has for moving bytes, shared by its sessions one after the other.
 #[derive(Debug)]
@@ -66,7 +86,7 @@ pub struct Tools {
     /// Pipes in the pool and at work.
     pipes_count: usize,
     pipes_count_max: usize,
-    /// Which session used its whole turn last, since when nobody else did, and whether that is long enough.
+    /// Which session moved much last, since when nobody else did, and whether that is long enough.
     busiest: (u64, Option<Instant>),
     is_one_alone: bool,
 }
@@ -103,17 +123,30 @@ impl Tools {
         }
     }
 
-    /// A session has used its whole turn and has more to do.
+    /// A read that is worth being spliced.
+    fn is_large(&self, bytes: usize) -> bool {
+        bytes >= self.scratch.len().min(limits::LARGE_READ_BYTES)
+    }
+
+    fn note_read(&self, pace: &mut Pace, bytes: usize) {
+        if self.is_large(bytes) { pace.note_large() } else { pace.note_small() }
+    }
+
+    /// A session has moved so many bytes in a turn; is that much?
     ///
     /// One stream alone is copied: that costs more processor time, which nobody else wants at the moment, and
     /// moves more bytes a second than splicing.
-    pub fn note_busy(&mut self, session: u64, now: Instant) {
+    pub fn note_moved(&mut self, session: u64, bytes: u64, now: Instant) -> bool {
+        if !self.is_large(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+            return false;
+        }
         let since = match self.busiest {
             (last, Some(since)) if last == session => since,
             (_, _) => now,
         };
         self.busiest = (session, Some(since));
         self.is_one_alone = now.saturating_duration_since(since) >= limits::ALONE_TO_COPY;
+        true
     }
 
     /// Takes another buffer size up; running sessions use it from their next read on.
@@ -141,7 +174,7 @@ impl Tools {
     /// Whether a direction of that pace is spliced, as long as there are pipes.
     #[must_use]
     pub(super) fn splices(&self, pace: Pace) -> bool {
-        pace.full_reads >= FULL_READS_TO_SPLICE && !self.is_one_alone
+        pace.is_spliced() && !self.is_one_alone
     }
 
     /// Reads once and passes on what the other side takes; the rest is held.
@@ -186,20 +219,17 @@ impl Tools {
         let room = self.room();
         let buffer = self.scratch.get_mut(..room).unwrap_or_default();
         let Some(bytes) = receive(from, |from| from.receive(buffer))? else {
-            pace.full_reads = 0;
             return Ok(Carried::Nothing);
         };
         if bytes == 0 {
             return Ok(Carried::End);
         }
+        self.note_read(pace, bytes);
         if bytes < room {
-            pace.full_reads = 0;
             // A short read has emptied the socket, so the read that would say so can be saved; unless the
             // peer has closed: then the end may have come with these bytes, and no event will tell again.
             let ready = from.ready();
             ready.readable = ready.read_closed;
-        } else if room == self.scratch.len() {
-            pace.full_reads = pace.full_reads.saturating_add(1);
         }
         let written = send_some(to, self.scratch.get(..bytes).unwrap_or_default())?;
         if written < bytes {
@@ -224,6 +254,7 @@ impl Tools {
                 Ok(Carried::End)
             }
             Ok(Some(read)) => {
+                self.note_read(pace, read);
                 carried.1 = read;
                 *held = Held::Pipe(carried);
                 let passed = self.unload(held, to)?;
@@ -232,7 +263,6 @@ impl Tools {
             }
             Ok(None) => {
                 self.put_pipe(carried);
-                pace.full_reads = 0;
                 Ok(Carried::Nothing)
             }
             Err(fault) => {
@@ -445,10 +475,10 @@ mod tests {
 
     /// Reads until the other side takes no more; gives back how many bytes were read.
     fn fill(tools: &mut Tools, held: &mut Held, from: &mut Socket, to: &mut Socket) -> usize {
-        let mut pace = Pace { full_reads: FULL_READS_TO_SPLICE };
+        let mut pace = Pace { surplus: Pace::SPLICED_FROM };
         let mut total = 0;
         while held.is_empty() {
-            pace.full_reads = FULL_READS_TO_SPLICE;
+            pace.surplus = Pace::SPLICED_FROM;
             match tools.carry(held, &mut pace, from, to).unwrap() {
                 Carried::Bytes { read, .. } => total += read,
                 Carried::Nothing => from.ready().readable = true, // The sender is at it.

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::resolver;
 use crate::store::Store;
 use crate::sys::socket::{self, TcpOptions};
+use crate::sys::thread;
 
 /// All workers.
 #[derive(Debug)]
@@ -102,6 +103,11 @@ impl Plane {
             let on_end = TellEnd { ended_count: Arc::clone(&ended_count), waker: Arc::clone(&parts.waker) };
             let thread = std::thread::Builder::new().name(format!("worker {place}")).spawn(move || {
                 let _on_end = on_end;
+                // A message of 64 bytes passes a worker twice; behind others' turns of some milliseconds it would
+                // wait as long each time.
+                if let Err(error) = thread::ask_for_turns_of(limits::PROCESSOR_TURN) {
+                    log::debug!("turns on a processor are as long as usual: error=\"{error}\"");
+                }
                 Worker::new(seed).run()
             })?;
             threads.push(thread);

@@ -38,8 +38,10 @@ pub(super) struct Slot {
     pub(super) begun: Instant,
     /// The earliest tick that the wheel holds for this session.
     pub(super) armed: Tick,
-    /// Waits in the worker's queue for its turn.
+    /// Waits in one of the worker's queues for its turn.
     pub(super) queued: bool,
+    /// Moved much in its last turn, so that it waits behind those who did not.
+    pub(super) bulky: bool,
     /// The connection to the origin is probed when it is silent.
     pub(super) kept_alive: bool,
     /// Somebody follows every step of it.

@@ -410,8 +410,11 @@ impl Worker {
         let progress = relay.turn(&mut slot.client, origin, &mut self.tools, self.now);
         let is_watched = relay.watch().is_some();
         let half_closed_now = relay.is_half_closed() && !was_half_closed;
-        self.counters.add(Counter::BytesUp, relay.up.bytes - before.0);
-        self.counters.add(Counter::BytesDown, relay.down.bytes - before.1);
+        let (up, down) = (relay.up.bytes - before.0, relay.down.bytes - before.1);
+        self.counters.add(Counter::BytesUp, up);
+        self.counters.add(Counter::BytesDown, down);
+        slot.bulky = self.tools.note_moved(key.0, up + down, self.now);
+        let weight = if slot.bulky { Weight::Heavy } else { Weight::Light };
         slot.report(Report::WhenMuch);
         if is_watched {
             self.notice(key);
@@ -421,12 +424,11 @@ impl Worker {
                 if half_closed_now {
                     self.arm(key);
                 }
-                Weight::Light
+                weight
             }
             Ok(Progress::Unfinished) => {
-                self.tools.note_busy(key.0, self.now);
                 self.enqueue(key);
-                Weight::Heavy
+                weight
             }
             Ok(Progress::Finished) => {
                 self.end(key, CloseReason::Finished);

@@ -90,7 +90,9 @@ pub(super) struct Worker {
     /// The time of this turn.
     pub(super) now: Instant,
     /// Sessions that wait for their turn.
-    pub(super) queue: VecDeque<SessionKey>,
+    queue: VecDeque<SessionKey>,
+    /// Those among them that move much: they wait for the others.
+    bulk_queue: VecDeque<SessionKey>,
     /// Outputs of the step at work, and the bytes among them.
     pub(super) outputs: Vec<Output>,
     pub(super) outgoing: Vec<u8>,
@@ -140,6 +142,7 @@ impl Worker {
             wheel: Wheel::new(now),
             now,
             queue: VecDeque::new(),
+            bulk_queue: VecDeque::new(),
             outputs: Vec::new(),
             outgoing: Vec::new(),
             incoming: vec![0; limits::EARLY_BYTES_MAX],
@@ -170,7 +173,7 @@ impl Worker {
             }
             self.answer_lookups();
             self.work();
-            self.serve_queue();
+            self.serve_queues();
             self.expire();
             self.finish_turn();
             if self.accepting == Accepting::Over && self.sessions.is_empty() {
@@ -199,7 +202,7 @@ impl Worker {
 
     /// How long this worker may sleep.
     fn patience(&self) -> Duration {
-        if !self.queue.is_empty() || self.desk.is_busy() {
+        if !self.queue.is_empty() || !self.bulk_queue.is_empty() || self.desk.is_busy() {
             return Duration::ZERO;
         }
         let retry = match self.accepting {
@@ -288,28 +291,45 @@ impl Worker {
         }
     }
 
-    /// Puts a session in the queue, once.
+    /// Puts a session in its queue, once.
     pub(super) fn enqueue(&mut self, key: SessionKey) {
         if let Some(slot) = self.slot(key)
             && !slot.queued
         {
             slot.queued = true;
-            self.queue.push_back(key);
+            let queue = if slot.bulky { &mut self.bulk_queue } else { &mut self.queue };
+            queue.push_back(key);
         }
     }
 
-    /// Gives each session in the queue one turn, within the time that a turn of the worker may last.
-    fn serve_queue(&mut self) {
-        let end = self.now + limits::TURN_BUDGET;
+    /// Gives each session in the queue one turn, then those that move much as many as fit into the time that
+    /// they may keep the others waiting, or that the others took.
+    fn serve_queues(&mut self) {
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
-            if let Some(slot) = self.slot(key) {
-                slot.queued = false;
-                if self.take_turn(key) == Weight::Heavy && Instant::now() >= end {
-                    break;
-                }
+            if self.serve(key) == Weight::Heavy && self.now.elapsed() >= limits::TURN_BUDGET {
+                break;
             }
         }
+        if self.bulk_queue.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let budget =
+            begun.saturating_duration_since(self.now).clamp(limits::BULK_BUDGET, limits::TURN_BUDGET);
+        for _ in 0..self.bulk_queue.len() {
+            let Some(key) = self.bulk_queue.pop_front() else { break };
+            if self.serve(key) == Weight::Heavy && begun.elapsed() >= budget {
+                break;
+            }
+        }
+    }
+
+    /// One turn of a session that was in a queue.
+    fn serve(&mut self, key: SessionKey) -> Weight {
+        let Some(slot) = self.slot(key) else { return Weight::Light };
+        slot.queued = false;
+        self.take_turn(key)
     }
 
     fn expire(&mut self) {
@@ -556,6 +576,7 @@ impl Worker {
             begun: self.now,
             armed: Tick::NEVER,
             queued: false,
+            bulky: false,
             kept_alive: false,
             traced: false,
             links: Links::default(),

@@ -8,3 +8,4 @@ pub mod pipe;
 pub mod sctp;
 pub mod signals;
 pub mod socket;
+pub mod thread;
