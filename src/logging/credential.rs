@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::record::{Destination, put_json_octets};
+use super::record::{Destination, put_json_client, put_json_octets, put_json_session};
 use super::text::{Timestamps, put, put_escaped};
 use crate::ids::{ListenerId, SessionId, WorkerId};
 use crate::settings::LogFormat;
@@ -62,23 +62,11 @@ impl CredentialRecord<'_> {
     fn write_json(&self, timestamps: &mut Timestamps, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         timestamps.write(self.time, out);
-        put(
-            out,
-            format_args!(
-                "\",\"kind\":\"credential\",\"session\":\"{}\",\"worker\":{},\"listener\":{}",
-                self.session, self.worker.0, self.listener.0
-            ),
-        );
+        out.extend_from_slice(b"\",\"kind\":\"credential\"");
+        put_json_session(out, self.session, self.worker, self.listener);
         put_json_octets(out, "user", self.user);
-        put(
-            out,
-            format_args!(
-                ",\"client_address\":\"{}\",\"client_port\":{},\"protocol\":\"{}\"",
-                self.client.ip().to_canonical(),
-                self.client.port(),
-                self.protocol
-            ),
-        );
+        put_json_client(out, self.client);
+        put(out, format_args!(",\"protocol\":\"{}\"", self.protocol));
         self.destination.write_json(out);
         put(out, format_args!(",\"destination_port\":{}", self.port));
         put_json_octets(out, "user_found", self.user_found);

@@ -169,22 +169,10 @@ impl AccessRecord<'_> {
     fn write_json(&self, timestamps: &mut Timestamps, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         timestamps.write(self.time, out);
-        put(
-            out,
-            format_args!(
-                "\",\"session\":\"{}\",\"worker\":{},\"listener\":{}",
-                self.session, self.worker.0, self.listener.0
-            ),
-        );
+        out.push(b'"');
+        put_json_session(out, self.session, self.worker, self.listener);
         put_json_octets(out, "user", self.user);
-        put(
-            out,
-            format_args!(
-                ",\"client_address\":\"{}\",\"client_port\":{}",
-                self.client.ip().to_canonical(),
-                self.client.port()
-            ),
-        );
+        put_json_client(out, self.client);
         put_json_command(out, self.command);
         self.destination.write_json(out);
         put(out, format_args!(",\"destination_port\":{}", self.port));
@@ -220,6 +208,22 @@ pub(super) fn put_json_octets(out: &mut Vec<u8>, key: &str, octets: &[u8]) {
         put(out, format_args!("{octet:02x}"));
     }
     out.push(b'"');
+}
+
+/// Which session, and where it is.
+pub(super) fn put_json_session(
+    out: &mut Vec<u8>,
+    session: SessionId,
+    worker: WorkerId,
+    listener: ListenerId,
+) {
+    put(out, format_args!(",\"session\":\"{session}\",\"worker\":{},\"listener\":{}", worker.0, listener.0));
+}
+
+/// Where the client is.
+pub(super) fn put_json_client(out: &mut Vec<u8>, client: SocketAddr) {
+    let ip = client.ip().to_canonical();
+    put(out, format_args!(",\"client_address\":\"{ip}\",\"client_port\":{}", client.port()));
 }
 
 fn put_json_command(out: &mut Vec<u8>, command: u8) {

@@ -23,22 +23,6 @@ fn root(daemon: &Daemon) -> Client2 {
     Client2::log_in(daemon, b"root", b"secret")
 }
 
-fn no_filter() -> SessionFilter {
-    SessionFilter {
-        user: None,
-        source: None,
-        source_prefix: None,
-        destination: None,
-        destination_port: None,
-        age_ms_min: None,
-        age_ms_max: None,
-        bytes_min: None,
-        bytes_max: None,
-        stage: None,
-        idle_ms_min: None,
-    }
-}
-
 fn all() -> SessionListRequest {
     SessionListRequest { credit: CREDIT, filter: None, sort: None, descending: None, limit: None }
 }
@@ -94,18 +78,22 @@ fn sessions_are_listed_by_filter_order_and_limit() {
 
     let of = |filter| move |admin: &mut Client2| filtered(admin, filter);
     let user = |rows: Vec<SessionRow>| rows.iter().map(|row| row.user.clone()).collect::<Vec<_>>();
-    let ann_only = of(SessionFilter { user: Some(name(b"ann")), ..no_filter() });
+    let ann_only = of(SessionFilter { user: Some(name(b"ann")), ..SessionFilter::ALL });
     assert_eq!(user(ann_only(&mut admin)), [name(b"ann")]);
-    let below = of(SessionFilter { destination: Some(Text::cut(".example.test")), ..no_filter() });
+    let below = of(SessionFilter { destination: Some(Text::cut(".example.test")), ..SessionFilter::ALL });
     assert_eq!(user(below(&mut admin)), [name(b"anonymous")]);
-    let much = of(SessionFilter { bytes_min: Some(1000), bytes_max: Some(3999), ..no_filter() });
+    let much = of(SessionFilter { bytes_min: Some(1000), bytes_max: Some(3999), ..SessionFilter::ALL });
     assert_eq!(user(much(&mut admin)), [name(b"ann")]);
-    let far = SessionFilter { source: Some("192.0.2.0".parse().unwrap()), ..no_filter() };
+    let far = SessionFilter { source: Some("192.0.2.0".parse().unwrap()), ..SessionFilter::ALL };
     assert!(filtered(&mut admin, SessionFilter { source_prefix: Some(24), ..far }).is_empty());
-    let near = SessionFilter { source: Some("127.9.9.9".parse().unwrap()), ..no_filter() };
+    let near = SessionFilter { source: Some("127.9.9.9".parse().unwrap()), ..SessionFilter::ALL };
     assert_eq!(filtered(&mut admin, SessionFilter { source_prefix: Some(8), ..near }).len(), 3);
-    assert!(filtered(&mut admin, SessionFilter { stage: Some(Stage::Resolve), ..no_filter() }).is_empty());
-    assert!(filtered(&mut admin, SessionFilter { age_ms_min: Some(3_600_000), ..no_filter() }).is_empty());
+    assert!(
+        filtered(&mut admin, SessionFilter { stage: Some(Stage::Resolve), ..SessionFilter::ALL }).is_empty()
+    );
+    assert!(
+        filtered(&mut admin, SessionFilter { age_ms_min: Some(3_600_000), ..SessionFilter::ALL }).is_empty()
+    );
 
     let most = SessionListRequest {
         sort: Some(SessionSort::Bytes),
@@ -127,9 +115,12 @@ fn what_a_list_cannot_be_asked_for_is_refused() {
     let mut admin = root(&daemon);
     let wrong = [
         SessionListRequest { sort: Some(SessionSort::Unassigned(77)), ..all() },
-        SessionListRequest { filter: Some(SessionFilter { source_prefix: Some(8), ..no_filter() }), ..all() },
         SessionListRequest {
-            filter: Some(SessionFilter { stage: Some(Stage::Unassigned(9)), ..no_filter() }),
+            filter: Some(SessionFilter { source_prefix: Some(8), ..SessionFilter::ALL }),
+            ..all()
+        },
+        SessionListRequest {
+            filter: Some(SessionFilter { stage: Some(Stage::Unassigned(9)), ..SessionFilter::ALL }),
             ..all()
         },
     ];
@@ -200,8 +191,8 @@ fn sessions_are_ended_by_number_and_filter_and_counted_in_a_dry_run() {
     let mut admin = root(&daemon);
     let mut ann = session_of(&daemon, b"ann", &origin);
     let mut bens: Vec<_> = (0..3).map(|_| session_of(&daemon, b"ben", &origin)).collect();
-    let of_ben = SessionFilter { user: Some(name(b"ben")), ..no_filter() };
-    let id = filtered(&mut admin, SessionFilter { user: Some(name(b"ann")), ..no_filter() })[0].id;
+    let of_ben = SessionFilter { user: Some(name(b"ben")), ..SessionFilter::ALL };
+    let id = filtered(&mut admin, SessionFilter { user: Some(name(b"ann")), ..SessionFilter::ALL })[0].id;
     assert_eq!(admin.refusal(&kill(Vec::new(), None, None)), Status::Invalid);
     assert_eq!(killed(&mut admin, &kill(vec![id, 77], Some(of_ben.clone()), Some(true))), 4);
     ann.assert_echo(b"alive");
@@ -272,7 +263,7 @@ fn under_full_load_a_kill_of_one_session_takes_less_than_a_tenth_of_a_second() {
     let mut times = Vec::new();
     for _ in 0..11 {
         let mut client = session_of(&daemon, b"ann", &idle);
-        let of_ann = SessionFilter { user: Some(name(b"ann")), ..no_filter() };
+        let of_ann = SessionFilter { user: Some(name(b"ann")), ..SessionFilter::ALL };
         let asked = Instant::now();
         let number = admin.send(&kill(Vec::new(), Some(of_ann), None), 0);
         assert_eq!(client.expect_end(), Ending::Reset);
@@ -284,7 +275,7 @@ fn under_full_load_a_kill_of_one_session_takes_less_than_a_tenth_of_a_second() {
     println!("ended, answered: {times:?}");
     // Other work of this machine may delay some of them.
     assert!(times[times.len() / 2].0 < Duration::from_millis(100), "{times:?}");
-    killed(&mut admin, &kill(Vec::new(), Some(no_filter()), None));
+    killed(&mut admin, &kill(Vec::new(), Some(SessionFilter::ALL), None));
 }
 
 #[test]
@@ -315,7 +306,7 @@ fn lists_of_thousands_of_sessions_hold_up_nobody() {
         let rows = list(&mut admin, SessionListRequest { sort, ..all() });
         assert_eq!(rows.len(), clients.len() + 1, "{sort:?}");
     }
-    let of_root = SessionFilter { user: Some(name(b"root")), ..no_filter() };
+    let of_root = SessionFilter { user: Some(name(b"root")), ..SessionFilter::ALL };
     assert!(filtered(&mut admin, of_root.clone()).is_empty());
     assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(of_root), None)), 0);
     let took = began.elapsed();
@@ -342,7 +333,7 @@ fn while_the_daemon_ends_sessions_are_still_listed_and_ended() {
         let by_age = SessionListRequest { sort: Some(SessionSort::Age), ..all() };
         assert_eq!(list(&mut admin, by_age).len(), 1);
     }
-    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(no_filter()), None)), 1);
+    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(SessionFilter::ALL), None)), 1);
     assert_eq!(session.expect_end(), Ending::Reset);
     assert!(daemon.wait(crate::harness::LIMIT).success());
 }
@@ -354,11 +345,11 @@ fn under_full_load_a_kill_reaches_every_session_at_once() {
     let mut admin = root(&daemon);
     let busy: Vec<_> = (0..8).map(|_| busy(&daemon, &origin)).collect();
     eventually("all are relayed and busy", || {
-        let busy = SessionFilter { bytes_min: Some(1 << 20), ..no_filter() };
+        let busy = SessionFilter { bytes_min: Some(1 << 20), ..SessionFilter::ALL };
         filtered(&mut admin, busy).len() == 8
     });
     let asked = Instant::now();
-    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(no_filter()), None)), 8);
+    assert_eq!(killed(&mut admin, &kill(Vec::new(), Some(SessionFilter::ALL), None)), 8);
     let answered = asked.elapsed();
     let ended = busy.into_iter().map(|client| client.join().unwrap()).max().unwrap();
     println!("answered after {answered:?}, the last end seen after {:?}", ended - asked);
@@ -432,7 +423,7 @@ fn a_list_and_the_events_after_it_miss_no_session() {
 fn a_filter_keeps_the_events_of_others_away() {
     let (daemon, origin) = (daemon(), Origin::echo(V4));
     let mut admin = root(&daemon);
-    let of_ann = SessionFilter { user: Some(name(b"ann")), ..no_filter() };
+    let of_ann = SessionFilter { user: Some(name(b"ann")), ..SessionFilter::ALL };
     follow_sessions(&mut admin, None, Some(of_ann), 5);
     drop(session_of(&daemon, b"ben", &origin));
     drop(session_of(&daemon, b"ann", &origin));
@@ -526,9 +517,9 @@ fn roles_bound_what_may_be_done_to_sessions() {
     assert_eq!(user.answer_to(number).header.status, Status::NotAllowed);
     let mut observer = Client2::log_in(&daemon, b"observer", b"pw");
     assert_eq!(list(&mut observer, all()).len(), 1);
-    assert_eq!(observer.refusal(&kill(Vec::new(), Some(no_filter()), None)), Status::NotAllowed);
+    assert_eq!(observer.refusal(&kill(Vec::new(), Some(SessionFilter::ALL), None)), Status::NotAllowed);
     let mut operator = Client2::log_in(&daemon, b"operator", b"pw");
-    assert_eq!(killed(&mut operator, &kill(Vec::new(), Some(no_filter()), None)), 1);
+    assert_eq!(killed(&mut operator, &kill(Vec::new(), Some(SessionFilter::ALL), None)), 1);
 }
 
 #[test]

@@ -35,11 +35,11 @@ impl Runner {
     /// Whoever ends sessions by a filter is asked first, and told how many they are.
     pub(super) async fn session_kill(&mut self, link: &Link, values: &Values) -> Result<(), Failure> {
         let ids: Vec<_> = values.texts("SESSION").filter_map(session_id).collect();
-        let filter = filter(values).or_else(|| values.has("all").then(no_filter));
+        let filter = filter(values).or_else(|| values.has("all").then_some(SessionFilter::ALL));
         if ids.is_empty() && filter.is_none() {
             return Err(Failure::usage("session kill: SESSION, a filter or --all is missing"));
         }
-        if values.has("all") && filter != Some(no_filter()) {
+        if values.has("all") && filter != Some(SessionFilter::ALL) {
             return Err(Failure::usage("session kill: --all and a filter exclude each other"));
         }
         let by_filter = filter.is_some();
@@ -74,22 +74,6 @@ pub(super) fn session(values: &Values) -> Result<u64, Failure> {
 /// `1 session`, `2 sessions`.
 pub(super) fn sessions(count: u64) -> String {
     if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
-}
-
-fn no_filter() -> SessionFilter {
-    SessionFilter {
-        user: None,
-        source: None,
-        source_prefix: None,
-        destination: None,
-        destination_port: None,
-        age_ms_min: None,
-        age_ms_max: None,
-        bytes_min: None,
-        bytes_max: None,
-        stage: None,
-        idle_ms_min: None,
-    }
 }
 
 /// What the options of filters say; none where none was given.

@@ -107,7 +107,7 @@ fn queries() -> Vec<Expected> {
     };
     let list = SessionListRequest {
         credit: 65_536,
-        filter: Some(SessionFilter { user: Some(name("ada")), ..any_session() }),
+        filter: Some(SessionFilter { user: Some(name("ada")), ..SessionFilter::ALL }),
         sort: Some(SessionSort::Bytes),
         descending: Some(true),
         limit: Some(10),
@@ -138,22 +138,6 @@ fn queries() -> Vec<Expected> {
         ("session-part-last S->C", part(vec![], true)),
         ("credit C->S", request(6, 0, &Request::Credit(Credit { channel: 2, bytes: 4096 }))),
     ]
-}
-
-fn any_session() -> SessionFilter {
-    SessionFilter {
-        user: None,
-        source: None,
-        source_prefix: None,
-        destination: None,
-        destination_port: None,
-        age_ms_min: None,
-        age_ms_max: None,
-        bytes_min: None,
-        bytes_max: None,
-        stage: None,
-        idle_ms_min: None,
-    }
 }
 
 fn users() -> Vec<Expected> {
@@ -204,7 +188,7 @@ fn subscription() -> Vec<Expected> {
 }
 
 fn changes() -> Vec<Expected> {
-    let old = SessionFilter { age_ms_min: Some(3_600_000), ..any_session() };
+    let old = SessionFilter { age_ms_min: Some(3_600_000), ..SessionFilter::ALL };
     let kill = SessionKill { ids: vec![], filter: Some(old), dry_run: Some(true) };
     let set = |setting, value| Change {
         kind: ChangeKind::Set,

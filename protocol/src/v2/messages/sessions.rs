@@ -74,6 +74,23 @@ message! {
     }
 }
 
+impl SessionFilter {
+    /// The empty filter.
+    pub const ALL: Self = Self {
+        user: None,
+        source: None,
+        source_prefix: None,
+        destination: None,
+        destination_port: None,
+        age_ms_min: None,
+        age_ms_max: None,
+        bytes_min: None,
+        bytes_max: None,
+        stage: None,
+        idle_ms_min: None,
+    };
+}
+
 message! {
     /// Asks for sessions.
     pub struct SessionListRequest "session-list-request" {
