@@ -344,6 +344,8 @@ impl Daemon {
     /// Lets sessions end by themselves for that long, then the daemon.
     fn drain(&mut self, timeout: Duration) {
         let now = Instant::now();
+        self.core.plane.tell(|| Message::Drain);
+        self.core.plane.stop_listening();
         let sessions = self.core.metrics.gauge(Gauge::SessionsCurrent);
         log::info!("draining: sessions={sessions} timeout={timeout:?}");
         self.manager.stopping(timeout, &format!("draining, {sessions} sessions at first"));
@@ -352,8 +354,6 @@ impl Daemon {
         let left_ms = u32::try_from(timeout.as_millis()).ok();
         let said = Notice { kind: NoticeKind::ShuttingDown, sentence: None, left_ms, revision: None };
         self.admin.notify(&said, &self.core, now);
-        self.core.plane.tell(|| Message::Drain);
-        self.core.plane.stop_listening();
     }
 
     fn stop(&mut self, because: &str) {

@@ -55,7 +55,18 @@ fn clients_that_come_between_two_daemons_are_served_by_the_second() {
     let mut session = connect_through(address, origin.address());
     first.signal(Signal::TERM);
     first.stderr().wait_for("draining");
+    // The workers have been told, and stop accepting in their next turn: whoever is left in the backlog for three
+    // looks stays there.
     let mut between = Client::connect(address);
+    let mut looks = 0;
+    eventually("nobody accepts any more", || {
+        if backlog(address.port()) == 0 {
+            between = Client::connect(address);
+            looks = 0;
+        }
+        looks += 1;
+        looks > 3
+    });
     session.assert_echo(b"drains");
     drop(session);
     assert_eq!(first.wait(LIMIT).code(), Some(0));
@@ -63,6 +74,20 @@ fn clients_that_come_between_two_daemons_are_served_by_the_second() {
     assert_eq!(between.offer(&[0]), 0);
     connect_through(address, origin.address()).assert_echo(b"second");
     drop(second);
+}
+
+/// Connections that nobody has accepted yet at a listener on IPv4: its receive queue in proc_net_tcp(5).
+fn backlog(port: u16) -> u32 {
+    const LISTEN: &str = "0A";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let of_port = format!(":{port:04X}");
+    let queue = table.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (local, state) = (words.next()?, words.nth(1)?);
+        let (_, received) = words.next()?.split_once(':')?;
+        (local.ends_with(&of_port) && state == LISTEN).then(|| u32::from_str_radix(received, 16).unwrap())
+    });
+    queue.unwrap_or_else(|| panic!("nobody listens on port {port}: {table}"))
 }
 
 #[test]
