@@ -15,6 +15,7 @@ pub(crate) fn run(target: &Target, subject: Subject, count: usize, active: Durat
     let begun = Instant::now();
     let (cost, mut sessions) = idle::cost(target, subject, count, IDLE_LOOK)?;
     say(&format!("opened {count} sessions and looked at them in {:.1} s", begun.elapsed().as_secs_f64()))?;
+    say(&format!("opened {:.0} sessions a second", cost.opened_per_second))?;
     say(&format!("memory per session: {:.2} KiB", cost.memory_kib))?;
     say(&format!("descriptors per session: {:.2}", cost.descriptors))?;
     say(&format!("CPU while all are idle: {:.2} ms a second", cost.cpu_ms_per_second))?;

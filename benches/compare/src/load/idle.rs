@@ -5,10 +5,16 @@ use crate::measure::Subject;
 use crate::target::{Service, Target};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Range;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// Ports that one loopback address is used for before the next one is taken.
-const SESSIONS_PER_ADDRESS: usize = 20_000;
+/// Threads that open sessions: while one waits for its answer, the others ask.
+const OPENERS: usize = 16;
+
+/// Ports that one loopback address is used for before the next one is taken: half of those that the kernel picks from
+/// (ip_local_port_range), since it looks through one half in vain before it takes a port of the other.
+const SESSIONS_PER_ADDRESS: usize = 10_000;
 
 /// An exchange on an idle session may take this long before the session counts as lost.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
@@ -23,26 +29,19 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Opens `count` sessions one after the other, each with one exchange, so that whatever a server makes on the
+    /// Opens `count` sessions, [`OPENERS`] at once, each with one exchange, so that whatever a server makes on the
     /// first byte has been made.
     pub(crate) fn open(target: &Target, count: usize) -> io::Result<Self> {
-        let mut streams = Vec::with_capacity(count);
-        for number in 0..count {
-            let from = source_address(number);
-            let stream = target
-                .connect(Service::Echo(number), from)
-                .and_then(|mut stream| {
-                    stream.set_read_timeout(Some(EXCHANGE_MAX))?;
-                    stream.write_all(&message(number))?;
-                    expect_echo(&mut stream, number)?;
-                    Ok(stream)
-                })
-                .map_err(|error| {
-                    io::Error::new(error.kind(), format!("session {number} of {count}: {error}"))
-                })?;
-            streams.push(stream);
-        }
-        Ok(Self { streams })
+        let share = count.div_ceil(OPENERS).max(1);
+        let parts: io::Result<Vec<Vec<TcpStream>>> = thread::scope(|scope| {
+            let openers: Vec<_> = (0..count)
+                .step_by(share)
+                .map(|first| scope.spawn(move || open_range(target, first..count.min(first + share))))
+                .collect();
+            let joined = openers.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.map(|part| part.unwrap_or_else(|_| Err(io::Error::other("an opener panicked")))).collect()
+        });
+        Ok(Self { streams: parts?.into_iter().flatten().collect() })
     }
 
     /// One exchange on every `step`th session, all under way at once; the number of those that did not answer
@@ -58,6 +57,24 @@ impl Sessions {
             .map(|((number, stream), sent)| usize::from(!(sent && expect_echo(stream, number).is_ok())))
             .sum()
     }
+}
+
+/// Sessions of these numbers, one after the other.
+fn open_range(target: &Target, numbers: Range<usize>) -> io::Result<Vec<TcpStream>> {
+    numbers
+        .map(|number| {
+            open_one(target, number)
+                .map_err(|error| io::Error::new(error.kind(), format!("session {number}: {error}")))
+        })
+        .collect()
+}
+
+fn open_one(target: &Target, number: usize) -> io::Result<TcpStream> {
+    let mut stream = target.connect(Service::Echo(number), source_address(number))?;
+    stream.set_read_timeout(Some(EXCHANGE_MAX))?;
+    stream.write_all(&message(number))?;
+    expect_echo(&mut stream, number)?;
+    Ok(stream)
 }
 
 /// `None`: the kernel's choice, which is right as long as one address has ports enough.
@@ -88,6 +105,8 @@ fn expect_echo(stream: &mut TcpStream, number: usize) -> io::Result<()> {
 /// What an idle session costs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
+    /// How many were opened a second.
+    pub(crate) opened_per_second: f64,
     pub(crate) memory_kib: f64,
     pub(crate) descriptors: f64,
     /// CPU milliseconds a second, of all sessions together.
@@ -105,7 +124,9 @@ pub(crate) fn cost(
     let first = Sessions::open(target, 64.min(count))?;
     let memory_before = settled(subject)?;
     let descriptors_before = subject.descriptors()?;
+    let begun = Instant::now();
     let sessions = Sessions::open(target, count)?;
+    let opening = begun.elapsed();
     let memory = settled(subject)?.saturating_sub(memory_before);
     let descriptors = subject.descriptors()?.saturating_sub(descriptors_before);
     let cpu_before = subject.cpu()?;
@@ -113,6 +134,7 @@ pub(crate) fn cost(
     pause(look);
     let cpu = subject.cpu()?.saturating_sub(cpu_before);
     let cost = Cost {
+        opened_per_second: count as f64 / opening.as_secs_f64(),
         memory_kib: memory as f64 / count as f64,
         descriptors: descriptors as f64 / count as f64,
         cpu_ms_per_second: cpu.as_secs_f64() * 1000.0 / begun.elapsed().as_secs_f64(),
@@ -137,7 +159,7 @@ fn settled(subject: Subject) -> io::Result<u64> {
 /// Lets the server be; the measuring thread has nothing to wait for.
 #[expect(clippy::disallowed_methods, reason = "the thing measured is what happens while nothing happens")]
 pub(crate) fn pause(length: Duration) {
-    std::thread::sleep(length);
+    thread::sleep(length);
 }
 
 #[cfg(test)]

@@ -1,0 +1,22 @@
+#!/bin/busybox sh
+# Many idle sessions, in a machine that tests/vm/run --scale boots: the number, then options of `compare scale`.
+set -eu
+sessions=$1
+shift
+# Client, daemon and origin are processes with descriptors of their own; the daemon has two a session.
+descriptors=$((sessions * 2 + 20000))
+echo $descriptors >/proc/sys/fs/nr_open
+ulimit -Hn $descriptors
+ulimit -Sn $descriptors
+# A connect looks through half of the range for a free port before it takes one of the other half.
+echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range
+(while sleep 2; do sed -n 's/^MemAvailable: *//p' /proc/meminfo; done) >/tmp/available &
+watcher=$!
+head -1 /proc/meminfo
+status=0
+# An emulated machine may take longer to open them than a session may be idle.
+/tests/compare scale --daemon /tests/socks5d --daemon-arg=--idle-timeout --daemon-arg=off --sessions "$sessions" "$@" \
+    || status=$?
+kill "$watcher"
+echo "available of it all the while: $(sort -n /tmp/available | head -1)"
+exit $status
