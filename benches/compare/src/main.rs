@@ -161,6 +161,7 @@ fn scale_command() -> Command {
         .args(server_options())
         .arg(option("pid", "The server's process, with --socks").value_parser(value_parser!(u32)))
         .arg(number("sessions", "How many", "9000"))
+        .arg(number("idle-seconds", "How long all of them are idle", "2"))
         .arg(number("seconds", "How long half of them are active", "10"))
 }
 
@@ -300,8 +301,12 @@ fn scale(matches: &ArgMatches) -> io::Result<bool> {
     let under_test = UnderTest::new(matches)?;
     let subject =
         under_test.subject.ok_or_else(|| invalid("--pid is needed with --socks, a server without"))?;
-    let active = Duration::from_secs(count(matches, "seconds"));
-    scale::run(&under_test.server.target, subject, small(matches, "sessions"), active)
+    let plan = scale::Plan {
+        count: small(matches, "sessions"),
+        idle: Duration::from_secs(count(matches, "idle-seconds")),
+        active: Duration::from_secs(count(matches, "seconds")),
+    };
+    scale::run(&under_test.server.target, subject, plan)
 }
 
 fn load(matches: &ArgMatches) -> io::Result<()> {

@@ -1,19 +1,27 @@
 //! Many sessions at once: all opened, half of them active for a while, every one asked at the end.
 
-use crate::load::idle;
+use crate::load;
 use crate::measure::Subject;
 use crate::report::say;
 use crate::target::Target;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long the idle CPU is looked at.
-const IDLE_LOOK: Duration = Duration::from_secs(2);
+/// How many, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) count: usize,
+    /// All of them do nothing.
+    pub(crate) idle: Duration,
+    /// Every second one is busy.
+    pub(crate) active: Duration,
+}
 
 /// Prints what it saw; `Ok(false)`: sessions were lost.
-pub(crate) fn run(target: &Target, subject: Subject, count: usize, active: Duration) -> io::Result<bool> {
+pub(crate) fn run(target: &Target, subject: Subject, plan: Plan) -> io::Result<bool> {
+    let Plan { count, idle, active } = plan;
     let begun = Instant::now();
-    let (cost, mut sessions) = idle::cost(target, subject, count, IDLE_LOOK)?;
+    let (cost, mut sessions) = load::idle::cost(target, subject, count, idle)?;
     say(&format!("opened {count} sessions and looked at them in {:.1} s", begun.elapsed().as_secs_f64()))?;
     say(&format!("opened {:.0} sessions a second", cost.opened_per_second))?;
     say(&format!("memory per session: {:.2} KiB", cost.memory_kib))?;
