@@ -223,6 +223,7 @@ shows "value":"91 s"
 shows admin>
 types \x03
 shows events: interrupted
+shows admin>
 types \x04
 ends 0
 SCRIPT
