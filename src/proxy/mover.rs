@@ -489,6 +489,36 @@ mod tests {
     }
 
     #[test]
+    fn a_direction_splices_after_two_large_reads_and_through_some_small_ones() {
+        let tools = Tools::new(64 * 1024, 2);
+        let spliced_after = |reads: &[usize]| {
+            let mut pace = Pace::default();
+            reads.iter().for_each(|bytes| tools.note_read(&mut pace, *bytes));
+            tools.splices(pace)
+        };
+        let (large, small) = (limits::LARGE_READ_BYTES, limits::LARGE_READ_BYTES - 1);
+        assert!(!spliced_after(&[large]));
+        assert!(spliced_after(&[large, large]));
+        assert!(!spliced_after(&[large, small, large]), "small reads are copied");
+        assert!(!spliced_after(&[large, large, small]));
+        let mut reads = vec![large; 100];
+        reads.resize(106, small);
+        assert!(spliced_after(&reads), "a pause is no change of habit");
+        reads.push(small);
+        assert!(!spliced_after(&reads), "seven are");
+        assert!(spliced_after(&[reads.as_slice(), &[large]].concat()), "and habits come back");
+    }
+
+    #[test]
+    fn a_small_buffer_is_filled_by_large_reads() {
+        let tools = Tools::new(4096, 2);
+        let mut pace = Pace::default();
+        tools.note_read(&mut pace, 4096);
+        tools.note_read(&mut pace, 4096);
+        assert!(tools.splices(pace));
+    }
+
+    #[test]
     fn the_last_pipe_is_never_kept_by_a_slow_reader() {
         let mut tools = Tools::new(64 * 1024, 2);
         let mut slow = Vec::new();
