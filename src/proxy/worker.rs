@@ -305,31 +305,31 @@ impl Worker {
     /// Gives each session in the queue one turn, then those that move much as many as fit into the time that
     /// they may keep the others waiting, or that the others took.
     fn serve_queues(&mut self) {
-        for _ in 0..self.queue.len() {
-            let Some(key) = self.queue.pop_front() else { break };
-            if self.serve(key) == Weight::Heavy && self.now.elapsed() >= limits::TURN_BUDGET {
-                break;
-            }
-        }
+        self.serve_queue(|worker| &mut worker.queue, self.now, limits::TURN_BUDGET);
         if self.bulk_queue.is_empty() {
             return;
         }
         let begun = Instant::now();
         let budget =
             begun.saturating_duration_since(self.now).clamp(limits::BULK_BUDGET, limits::TURN_BUDGET);
-        for _ in 0..self.bulk_queue.len() {
-            let Some(key) = self.bulk_queue.pop_front() else { break };
-            if self.serve(key) == Weight::Heavy && begun.elapsed() >= budget {
+        self.serve_queue(|worker| &mut worker.bulk_queue, begun, budget);
+    }
+
+    /// One turn for each session in a queue; turns that may take long end with the budget.
+    fn serve_queue(
+        &mut self,
+        queue: fn(&mut Self) -> &mut VecDeque<SessionKey>,
+        begun: Instant,
+        budget: Duration,
+    ) {
+        for _ in 0..queue(self).len() {
+            let Some(key) = queue(self).pop_front() else { break };
+            let Some(slot) = self.slot(key) else { continue };
+            slot.queued = false;
+            if self.take_turn(key) == Weight::Heavy && begun.elapsed() >= budget {
                 break;
             }
         }
-    }
-
-    /// One turn of a session that was in a queue.
-    fn serve(&mut self, key: SessionKey) -> Weight {
-        let Some(slot) = self.slot(key) else { return Weight::Light };
-        slot.queued = false;
-        self.take_turn(key)
     }
 
     fn expire(&mut self) {

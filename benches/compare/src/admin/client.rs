@@ -109,22 +109,25 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a request on channel 0; gives its record and the last one of its answer.
     fn exchange(&mut self, request: &Request) -> io::Result<(Vec<u8>, Got)> {
-        let header = Header::request(request.command().code(), self.next_request);
-        let sent = encode_raw(&header, &request.encode()).map_err(io::Error::other)?;
-        let number = self.send(request, 0)?;
+        let (number, sent) = self.dispatch(request, 0)?;
         Ok((sent, self.last_of(number)?))
     }
 
     /// Sends a request on that channel and gives its number.
     pub(crate) fn send(&mut self, request: &Request, channel: u32) -> io::Result<u32> {
+        self.dispatch(request, channel).map(|(number, _)| number)
+    }
+
+    fn dispatch(&mut self, request: &Request, channel: u32) -> io::Result<(u32, Vec<u8>)> {
         let number = self.next_request;
         self.next_request += 1;
         let header = Header { channel, ..Header::request(request.command().code(), number) };
         let record = encode_raw(&header, &request.encode()).map_err(io::Error::other)?;
         self.endpoint.send(self.id, 0, &record, Instant::now()).map_err(io::Error::other)?;
         self.transmit()?;
-        Ok(number)
+        Ok((number, record))
     }
 
     /// Sends a request and waits for the last record of its answer; the others are passed over.
