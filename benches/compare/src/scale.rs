@@ -1,6 +1,6 @@
 //! Many sessions at once: all opened, half of them active for a while, every one asked at the end.
 
-use crate::load;
+use crate::load::{self, idle::Lost};
 use crate::measure::Subject;
 use crate::report::say;
 use crate::target::Target;
@@ -28,14 +28,28 @@ pub(crate) fn run(target: &Target, subject: Subject, plan: Plan) -> io::Result<b
     say(&format!("descriptors per session: {:.2}", cost.descriptors))?;
     say(&format!("CPU while all are idle: {:.2} ms a second", cost.cpu_ms_per_second))?;
     let until = Instant::now() + active;
-    let (mut passes, mut lost) = (0, 0);
-    while Instant::now() < until && lost == 0 {
-        lost += sessions.exchange(2);
+    let (mut passes, mut lost) = (0, Vec::new());
+    while Instant::now() < until && lost.is_empty() {
+        lost.extend(sessions.exchange(2));
         passes += 1;
     }
-    say(&format!("half of them active for {} s: {passes} exchanges each, {lost} lost", active.as_secs()))?;
+    say(&format!(
+        "half of them active for {} s: {passes} exchanges each, {}",
+        active.as_secs(),
+        described(&lost)
+    ))?;
     let lost_at_end = sessions.exchange(1);
-    say(&format!("all of them asked at the end: {lost_at_end} lost"))?;
+    say(&format!("all of them asked at the end: {}", described(&lost_at_end)))?;
     say(&format!("memory of the server: {} KiB", subject.memory_kib()?))?;
-    Ok(lost == 0 && lost_at_end == 0)
+    Ok(lost.is_empty() && lost_at_end.is_empty())
+}
+
+/// How many were lost, and what the first of them said.
+fn described(lost: &[Lost]) -> String {
+    match lost.first() {
+        None => "0 lost".to_owned(),
+        Some(Lost { session, because }) => {
+            format!("{} lost, the first of them session {session}: {because}", lost.len())
+        }
+    }
 }

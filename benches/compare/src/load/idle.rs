@@ -19,6 +19,10 @@ const SESSIONS_PER_ADDRESS: usize = 10_000;
 /// An exchange on an idle session may take this long before the session counts as lost.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 
+/// Exchanges under way at once: each has one packet on loopback at a time, which holds up to
+/// net.core.netdev_max_backlog of them, 1,000 by default, and drops what is more.
+const UNDER_WAY_MAX: usize = 500;
+
 /// Memory is looked at until it has stood still for two looks, at most this long.
 const SETTLE_MAX: Duration = Duration::from_secs(3);
 const SETTLE_LOOK: Duration = Duration::from_millis(200);
@@ -44,19 +48,29 @@ impl Sessions {
         Ok(Self { streams: parts?.into_iter().flatten().collect() })
     }
 
-    /// One exchange on every `step`th session, all under way at once; the number of those that did not answer
+    /// One exchange on every `step`th session, [`UNDER_WAY_MAX`] at once; what became of those that did not answer
     /// rightly.
-    pub(crate) fn exchange(&mut self, step: usize) -> usize {
-        let step = step.max(1);
-        let mut sent = Vec::new();
-        for (number, stream) in self.streams.iter_mut().enumerate().step_by(step) {
-            sent.push(stream.write_all(&message(number)).is_ok());
+    pub(crate) fn exchange(&mut self, step: usize) -> Vec<Lost> {
+        let mut chosen: Vec<_> = self.streams.iter_mut().enumerate().step_by(step.max(1)).collect();
+        let mut lost = Vec::new();
+        for together in chosen.chunks_mut(UNDER_WAY_MAX) {
+            let sent: Vec<_> =
+                together.iter_mut().map(|(number, stream)| stream.write_all(&message(*number))).collect();
+            for ((session, stream), sent) in together.iter_mut().zip(sent) {
+                if let Err(because) = sent.and_then(|()| expect_echo(stream, *session)) {
+                    lost.push(Lost { session: *session, because });
+                }
+            }
         }
-        let chosen = self.streams.iter_mut().enumerate().step_by(step).zip(sent);
-        chosen
-            .map(|((number, stream), sent)| usize::from(!(sent && expect_echo(stream, number).is_ok())))
-            .sum()
+        lost
     }
+}
+
+/// A session that did not answer rightly.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) session: usize,
+    pub(crate) because: io::Error,
 }
 
 /// Sessions of these numbers, one after the other.
