@@ -72,7 +72,9 @@ fn a_session_by_address_costs_these_calls() {
     assert_eq!(accepted.len(), TIMES + 1);
     compare(
         accepted.windows(2).map(|pair| &calls[pair[0]..pair[1]]),
-        1, // A relay that begins looks once more at what has come meanwhile.
+        // A relay that begins looks once more at what has come meanwhile. And the origin's acknowledgement of our
+        // FIN is an event, unless its own FIN comes with it.
+        2,
         &expect![[r#"
             accept4
             epoll_ctl
@@ -194,13 +196,14 @@ fn counted(calls: &[Call]) -> BTreeMap<String, usize> {
 }
 
 /// Compares the most frequent way that a dialogue went: the calls in order, then how many of each. Waits that
-/// brought nothing count apart: whether the next event is there already is up to the kernel's scheduling.
+/// brought nothing to do count apart: what is there already, and comes together, is up to the kernel's scheduling.
 fn compare<'a>(dialogues: impl Iterator<Item = &'a [Call]>, empty_waits_max: usize, expected: &Expect) {
     let mut ways: BTreeMap<String, usize> = BTreeMap::new();
     let mut empty_waits = Vec::new();
     for calls in dialogues {
-        let (empty, calls): (Vec<Call>, Vec<Call>) = calls.iter().cloned().partition(Call::is_empty_wait);
-        empty_waits.push(empty.len());
+        let all_count = calls.len();
+        let calls = without_empty_waits(calls);
+        empty_waits.push(all_count - calls.len());
         let names: Vec<String> = calls.iter().map(Call::shown).collect();
         let counts: Vec<String> =
             counted(&calls).iter().map(|(name, count)| format!("{count} {name}")).collect();
@@ -212,4 +215,11 @@ fn compare<'a>(dialogues: impl Iterator<Item = &'a [Call]>, empty_waits_max: usi
     expected.assert_eq(way);
     empty_waits.sort_unstable();
     assert!(empty_waits[TIMES / 2] <= empty_waits_max, "waits that brought nothing: {empty_waits:?}");
+}
+
+/// Leaves out the waits without an event, and those after whose events the worker just waits again.
+fn without_empty_waits(calls: &[Call]) -> Vec<Call> {
+    let mut left: Vec<Call> = calls.iter().filter(|call| !call.is_empty_wait()).cloned().collect();
+    left.dedup_by(|next, call| next.name == "epoll_wait" && call.name == "epoll_wait");
+    left
 }
