@@ -325,6 +325,12 @@ pub const HELD_BYTES_PER_WORKER_MAX: usize = 64 * 1024 * 1024;
 /// See [`HELD_BYTES_PER_WORKER_MAX`]: more than one segment, so that reading in pieces stays useful.
 pub const HELD_BYTES_MIN: usize = 2048;
 
+/// Bytes that a carrier moves with one call while workers have sessions that move little: a kernel without preemption
+/// lets nobody else have the processor until the call is over, and 64 KiB take some 20 µs. Larger calls cost less.
+pub const SMALL_CALL_BYTES: usize = 64 * 1024;
+/// How long after a turn of such a session.
+pub const SMALL_CALLS_FOR: Duration = Duration::from_millis(1);
+
 /// Bytes of a session after which its user's statistics are brought up to date: they are shared between
 /// workers, so not with every byte.
 pub const REPORT_BYTES: u64 = 64 * 1024;
@@ -340,8 +346,11 @@ pub const ALONE_TO_COPY: Duration = Duration::from_millis(100);
 /// Empty chunks that a worker keeps for reuse.
 pub const CHUNKS_POOLED_MAX: usize = 16;
 
-/// Pipes of a worker, in use and kept. Two descriptors each, counted into the reserve.
-pub const PIPES_PER_WORKER_MAX: usize = 64;
+/// Pipes of a carrier, in use and kept. Two descriptors each, counted into the reserve.
+pub const PIPES_PER_CARRIER_MAX: usize = 64;
+/// Pipes of a worker, which lends whoever needs one for long. Those of two workers and two carriers are some more
+/// than the kernel lets an ordinary user have with 256 KiB each (`pipe-user-pages-soft`, pipe(7)).
+pub const PIPES_PER_WORKER_MAX: usize = 8;
 
 // ---- dissectors -----------------------------------------------------------------------------------------
 
@@ -407,10 +416,13 @@ pub const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 /// Descriptors of a session: client and origin.
 pub const DESCRIPTORS_PER_SESSION: usize = 2;
 
-/// Descriptors of a worker besides its sessions': poll and waker, pipes, connections and sockets of its
-/// resolver, and attempts beside each other (RFC 8305).
-pub const DESCRIPTORS_PER_WORKER: usize =
-    4 + 2 * PIPES_PER_WORKER_MAX + RELAY_CONNECTIONS_PER_WORKER + PLAIN_SOCKETS_PER_WORKER + 64;
+/// Descriptors of a worker and its carrier besides its sessions': polls and wakers, pipes, connections and sockets
+/// of its resolver, and attempts beside each other (RFC 8305).
+pub const DESCRIPTORS_PER_WORKER: usize = 2 * 4
+    + 2 * (PIPES_PER_WORKER_MAX + PIPES_PER_CARRIER_MAX)
+    + RELAY_CONNECTIONS_PER_WORKER
+    + PLAIN_SOCKETS_PER_WORKER
+    + 64;
 
 // ---- the admin channel ----------------------------------------------------------------------------------
 

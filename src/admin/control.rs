@@ -25,7 +25,7 @@ use super::system::System;
 use super::watch::Watch;
 use crate::limits;
 use crate::logging::{AccessWriter, Diagnostics};
-use crate::metrics::{Counter, Counters, Gauge, Metrics};
+use crate::metrics::{Counter, Gauge, Metrics};
 use crate::proxy::accept::{self, Addresses, Admission, ListenError, UnfitError};
 use crate::proxy::inbox::Message;
 use crate::proxy::live::Whose;
@@ -123,9 +123,8 @@ impl Daemon {
         };
         let poll = poll_of(&signals)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        // One set of counters for each worker, and the last for this loop.
-        let metrics = Metrics::new(settings.workers + 1);
-        let counters = metrics.thread(settings.workers).map_or_else(Arc::<Counters>::default, Arc::clone);
+        let metrics = Metrics::new(settings.workers);
+        let counters = metrics.control();
         let http = Http::listen(&settings.metrics_listen, poll.registry(), Arc::clone(&counters))?;
         let admin = Server::listen(&resolved, poll.registry(), counters, Instant::now())?;
         let descriptors = descriptors.saturating_sub(admin.descriptors_max() + http.descriptors_max());
@@ -238,7 +237,7 @@ impl Daemon {
                 self.drain(timeout);
             }
             self.http.turn(&self.core, self.poll.registry(), now);
-            if self.core.plane.ended_count() > 0 && self.phase == Phase::Serving {
+            if self.core.plane.is_broken() && self.phase == Phase::Serving {
                 log::error!("a worker has ended by itself: the daemon cannot go on");
                 self.stop("a worker has ended");
             }

@@ -24,7 +24,7 @@ use super::watch::Watch;
 use crate::limits;
 use crate::logging::{AUDIT, AccessWriter, Diagnostics, Opened};
 use crate::metrics::{Counter, Metrics};
-use crate::proxy::inbox::{Message, Snapshot};
+use crate::proxy::inbox::Snapshot;
 use crate::proxy::live::{Question, Whose};
 use crate::proxy::plane::Plane;
 use crate::proxy::policy::Policy;
@@ -200,9 +200,7 @@ impl Core {
 
     /// Adds to a counter of the control loop.
     pub(super) fn count(&self, counter: Counter, amount: u64) {
-        if let Some(counters) = self.metrics.thread(self.plane.workers_count()) {
-            counters.add(counter, amount);
-        }
+        self.metrics.control().add(counter, amount);
     }
 
     /// Notes that somebody changed something: a new revision, an event, a line in the log.
@@ -320,7 +318,7 @@ impl Core {
         let authentication = decide(&settings, &self.store);
         let snapshot = snapshot(settings, authentication, &self.system, listeners);
         self.plane.set_tcp_options(&snapshot.tcp);
-        self.plane.tell(|| Message::Snapshot(Arc::clone(&snapshot)));
+        self.plane.publish(&snapshot);
     }
 }
 

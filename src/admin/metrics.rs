@@ -91,7 +91,7 @@ impl Metric {
     }
 
     fn of_worker(self, metrics: &Metrics, place: usize) -> u64 {
-        let Some(counters) = metrics.thread(place) else { return 0 };
+        let Some(counters) = metrics.data_plane(place) else { return 0 };
         match self {
             Self::Counter(counter) => counters.value(counter),
             Self::Gauge(gauge) => counters.gauge(gauge),
@@ -111,10 +111,10 @@ impl Metric {
     }
 }
 
-/// All metrics, or those whose names start so; as sums, or for each worker.
+/// All metrics, or those whose names start so; as sums, or for each worker and carrier.
 pub(super) fn list(core: &Core, body: &MetricsRequest) -> Answer {
     let places: Vec<_> = match body.per_worker {
-        Some(true) => (0..core.plane.workers_count()).map(Some).collect(),
+        Some(true) => (0..core.plane.threads_count()).map(Some).collect(),
         Some(false) | None => vec![None],
     };
     let prefix = body.prefix.clone().unwrap_or_default();
@@ -188,7 +188,7 @@ mod tests {
     fn a_histogram_is_a_count_a_sum_and_what_is_below_each_bound() {
         let metrics = Metrics::new(2);
         for (place, value) in [(0, 100), (0, 300), (1, 5000)] {
-            metrics.thread(place).unwrap().observe(Histogram::SessionUp, value);
+            metrics.worker(place).unwrap().observe(Histogram::SessionUp, value);
         }
         let named = |name: &str| Metric::all().find(|metric| metric.name() == name).unwrap();
         let totals = ["count", "sum", "le_256", "le_1024", "le_16384", "le_17179869184"];

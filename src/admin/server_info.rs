@@ -72,11 +72,11 @@ pub(super) fn workers(core: &Core) -> Answer {
         bytes_down: counters.value(Counter::BytesDown),
         lookups_count: clamp(counters.gauge(Gauge::DnsLookupsCurrent)),
         cache_entries_count: clamp(counters.gauge(Gauge::DnsCacheEntries)),
-        inbox_count: clamp(core.plane.inbox_count(place) as u64),
+        inbox_count: clamp(core.plane.waiting_count(place) as u64),
         turn_us_max: None,
     };
-    let places = 0..core.plane.workers_count();
-    let rows = places.filter_map(|place| core.metrics.thread(place).map(|counters| row(place, counters)));
+    let places = 0..core.plane.threads_count();
+    let rows = places.filter_map(|place| core.metrics.data_plane(place).map(|counters| row(place, counters)));
     let rows: Vec<_> = rows.collect();
     Ok(Outcome::Open(rows::listing_of::<WorkerPart>(core, rows)))
 }

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_value_is_in_the_first_bucket_whose_bound_it_does_not_exceed() {
         let metrics = Metrics::new(2);
-        let [one, other] = [0, 1].map(|place| metrics.thread(place).unwrap());
+        let [one, other] = [0, 1].map(|place| metrics.worker(place).unwrap());
         for value in [0, 256, 257, u64::from(u32::MAX) * 8] {
             one.observe(Histogram::SessionUp, value);
         }

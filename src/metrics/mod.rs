@@ -93,23 +93,42 @@ impl Counters {
     }
 }
 
-/// The counters of every thread, summed on read.
+/// The counters of every thread, summed on read: workers, the control loop, carriers.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     threads: Vec<Arc<Counters>>,
+    workers_count: usize,
 }
 
 impl Metrics {
-    /// Counters for that many threads.
+    /// Counters for that many workers, as many carriers, and the control loop.
     #[must_use]
-    pub fn new(threads: usize) -> Self {
-        Self { threads: (0..threads).map(|_| Arc::default()).collect() }
+    pub fn new(workers_count: usize) -> Self {
+        Self { threads: (0..=2 * workers_count).map(|_| Arc::default()).collect(), workers_count }
     }
 
-    /// The counters of one thread, by its place.
+    /// The counters of one worker, by its place.
     #[must_use]
-    pub fn thread(&self, place: usize) -> Option<&Arc<Counters>> {
-        self.threads.get(place)
+    pub fn worker(&self, place: usize) -> Option<&Arc<Counters>> {
+        self.threads.get(place).filter(|_| place < self.workers_count)
+    }
+
+    /// The counters of the control loop.
+    #[must_use]
+    pub fn control(&self) -> Arc<Counters> {
+        self.threads.get(self.workers_count).map_or_else(Arc::default, Arc::clone)
+    }
+
+    /// The counters of one carrier, by its place.
+    #[must_use]
+    pub fn carrier(&self, place: usize) -> Option<&Arc<Counters>> {
+        self.threads.get(self.workers_count + 1 + place)
+    }
+
+    /// The counters of one thread of the data plane: the workers come first, then the carriers.
+    #[must_use]
+    pub fn data_plane(&self, place: usize) -> Option<&Arc<Counters>> {
+        self.worker(place).or_else(|| self.carrier(place.checked_sub(self.workers_count)?))
     }
 
     /// A counter over all threads.
@@ -126,10 +145,9 @@ impl Metrics {
         sum
     }
 
-    /// The counters of each worker: of every thread but the last, which is the control loop.
+    /// The counters of each worker.
     pub fn workers(&self) -> impl Iterator<Item = &Counters> {
-        let count = self.threads.len().saturating_sub(1);
-        self.threads.iter().take(count).map(Arc::as_ref)
+        self.threads.iter().take(self.workers_count).map(Arc::as_ref)
     }
 
     /// A gauge over all threads.
@@ -146,8 +164,9 @@ mod tests {
     #[test]
     fn totals_add_up_over_threads() {
         let metrics = Metrics::new(3);
-        for place in 0..3 {
-            let thread = metrics.thread(place).expect("three threads");
+        let threads = [metrics.worker(2).unwrap(), metrics.carrier(2).unwrap(), &metrics.control()];
+        assert!(metrics.worker(3).is_none() && metrics.carrier(3).is_none());
+        for (place, thread) in threads.into_iter().enumerate() {
             thread.add(Counter::SessionsAccepted, place as u64 + 1);
             thread.set(Gauge::SessionsCurrent, 2);
         }

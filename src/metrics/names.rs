@@ -197,6 +197,7 @@ metrics! {
         AcceptFailed, "accept_failed", Count, "Accepts that failed.";
         SourceLimit, "source_limit", Count, "Connections closed because their source had too many.";
         HandOff, "hand_off", Count, "Connections handed to a less loaded worker.";
+        SessionsLent, "sessions_lent", Count, "Sessions that moved much, lent to a carrier. One that does so again and again counts each time.";
         InboxFull, "inbox_full", Count, "Messages to a worker that found its inbox full.";
         DnsLookups, "dns_lookups", Count, "Names that were looked up, cached or not.";
         DnsQueries, "dns_queries", Count in DnsQueries "relay", "Questions sent to the relay.";

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::accept::Place;
 use super::live::{Question, QuestionId};
+use super::loan::Returned;
 use super::policy::Policy;
 use super::session::Rules;
 use crate::ids::{ListenerId, SessionId};
@@ -52,6 +54,8 @@ pub enum Message {
     Accepted(Connection),
     /// What became of a password.
     Verdict(SessionKey, Verdict),
+    /// What a carrier has to say of a relay that it was lent.
+    Returned(SessionKey, Returned),
     /// Settings, policy or resolver have changed.
     Snapshot(Arc<Snapshot>),
     /// Something to look up or to do, answered through the door.
@@ -108,6 +112,8 @@ pub struct Inbox {
     waker: mio::Waker,
     /// Sessions of the worker, and connections on their way to it.
     pub(super) load: AtomicUsize,
+    /// When it last had a session that moves little, in microseconds from the epoch on.
+    served_at_us: AtomicU64,
 }
 
 impl Inbox {
@@ -117,7 +123,18 @@ impl Inbox {
             waiting: AtomicBool::new(false),
             waker,
             load: AtomicUsize::new(0),
+            served_at_us: AtomicU64::new(0),
         }
+    }
+
+    /// The worker has had a session that moves little.
+    pub(super) fn note_served(&self, at: Duration) {
+        self.served_at_us.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When it last had one, from the epoch on.
+    pub(super) fn served_at(&self) -> Duration {
+        Duration::from_micros(self.served_at_us.load(Ordering::Relaxed))
     }
 
     /// Leaves a message; gives it back when too many of its kind wait. A snapshot takes the place of the one
@@ -193,7 +210,7 @@ mod tests {
 
     fn snapshot(idle_ms: u64) -> Message {
         let settings = Arc::new(Settings::default());
-        let idle = std::time::Duration::from_millis(idle_ms);
+        let idle = Duration::from_millis(idle_ms);
         Message::Snapshot(Arc::new(Snapshot {
             rules: Rules {
                 auth: Authentication::None,
@@ -224,7 +241,7 @@ mod tests {
         let mut taken = Waiting::default();
         inbox.take(&mut taken);
         let idle = taken.snapshot.take().unwrap().rules.idle_timeout;
-        assert_eq!(idle, Some(std::time::Duration::from_millis(10_000)));
+        assert_eq!(idle, Some(Duration::from_millis(10_000)));
         assert_eq!(taken.messages.len(), limits::DESK_QUESTIONS_MAX + 1);
         inbox.send(Message::Ask(QuestionId(1), Question::Resume)).unwrap();
         taken.messages.clear();

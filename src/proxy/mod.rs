@@ -33,6 +33,11 @@ mod slot;
 mod turn;
 pub mod worker;
 
+// Relays that move much, and the threads that carry them.
+mod carrier;
+mod lend;
+mod loan;
+
 // What the control loop asks and is told while sessions run.
 mod desk;
 pub mod door;

@@ -86,6 +86,8 @@ pub struct Tools {
     /// Pipes in the pool and at work.
     pipes_count: usize,
     pipes_count_max: usize,
+    /// Bytes that one call may move.
+    call_bytes_max: usize,
     /// Which session moved much last, since when nobody else did, and whether that is long enough.
     busiest: (u64, Option<Instant>),
     is_one_alone: bool,
@@ -118,6 +120,7 @@ impl Tools {
             pipes: Vec::new(),
             pipes_count: 0,
             pipes_count_max,
+            call_bytes_max: usize::MAX,
             busiest: (0, None),
             is_one_alone: false,
         }
@@ -147,6 +150,11 @@ impl Tools {
         self.busiest = (session, Some(since));
         self.is_one_alone = now.saturating_duration_since(since) >= limits::ALONE_TO_COPY;
         true
+    }
+
+    /// Has no call move more than that: while one lasts, the kernel may let nobody else have its processor.
+    pub(super) fn limit_calls(&mut self, bytes: usize) {
+        self.call_bytes_max = bytes;
     }
 
     /// Takes another buffer size up; running sessions use it from their next read on.
@@ -216,7 +224,7 @@ impl Tools {
         from: &mut S,
         to: &mut S,
     ) -> Result<Carried, Fault> {
-        let room = self.room();
+        let room = self.room().min(self.call_bytes_max);
         let buffer = self.scratch.get_mut(..room).unwrap_or_default();
         let Some(bytes) = receive(from, |from| from.receive(buffer))? else {
             return Ok(Carried::Nothing);
@@ -248,7 +256,8 @@ impl Tools {
     ) -> Result<Carried, Fault> {
         // The pipe is empty, so "would block" can only mean that the socket is. A short splice means nothing:
         // a pipe may be full in slots long before it is full in bytes.
-        match receive(from, |from| from.splice_into(&carried.0, carried.0.size())) {
+        let bytes_max = carried.0.size().min(self.call_bytes_max);
+        match receive(from, |from| from.splice_into(&carried.0, bytes_max)) {
             Ok(Some(0)) => {
                 self.put_pipe(carried);
                 Ok(Carried::End)
@@ -364,6 +373,24 @@ impl Tools {
         let reusable = chunk.bytes.capacity() <= self.scratch.len();
         if reusable && self.chunks.len() < limits::CHUNKS_POOLED_MAX {
             self.chunks.push(chunk);
+        }
+    }
+
+    /// Other tools have to do with `held` from here on.
+    pub(super) fn hand_over(&mut self, held: &Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Chunk(chunk) => self.chunk_bytes = self.chunk_bytes.saturating_sub(chunk.bytes.len()),
+            Held::Pipe(_) => self.pipes_count -= 1,
+        }
+    }
+
+    /// And these do.
+    pub(super) fn take_over(&mut self, held: &Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Chunk(chunk) => self.chunk_bytes += chunk.bytes.len(),
+            Held::Pipe(_) => self.pipes_count += 1,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use mio::{Poll, Waker};
 
 use super::accept::{Admission, BoundBy, ListenError, Listener};
+use super::carrier::{Carrier, Errand};
 use super::door::Door;
 use super::inbox::{Inbox, Message, Snapshot, Unasked};
 use super::live::{Question, QuestionId, Told};
@@ -28,7 +29,11 @@ pub struct Plane {
     shared: Arc<Shared>,
     door: Arc<Door>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Workers that have ended.
     ended_count: Arc<AtomicUsize>,
+    carriers: Vec<JoinHandle<io::Result<()>>>,
+    /// Carriers that have: only when they are told to, or by a fault.
+    carriers_ended_count: Arc<AtomicUsize>,
 }
 
 /// What the workers are made with.
@@ -54,7 +59,7 @@ pub struct Parts<'a> {
 }
 
 /// How the workers have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ended {
     /// As they were told to.
     Orderly,
@@ -63,7 +68,7 @@ pub enum Ended {
 }
 
 impl Plane {
-    /// Starts as many workers as the settings say.
+    /// Starts as many workers as the settings say, and as many carriers.
     pub fn start(parts: Parts<'_>) -> io::Result<Self> {
         let count = parts.snapshot.settings.workers;
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
@@ -71,20 +76,36 @@ impl Plane {
             .iter()
             .map(|poll| Ok(Arc::new(Inbox::new(Waker::new(poll.registry(), worker::WAKER)?))))
             .collect::<io::Result<Vec<_>>>()?;
+        let epoch = Instant::now();
+        let carriers_ended_count = Arc::new(AtomicUsize::new(0));
+        let (mut carriers, mut docks) = (Vec::new(), Vec::new());
+        for place in 0..count {
+            let Some(counters) = parts.metrics.carrier(place) else { break }; // As many were made.
+            let buffer_size = parts.snapshot.settings.buffer_size;
+            let carrier = Carrier::new(Arc::clone(counters), buffer_size, inboxes.clone(), epoch)?;
+            docks.push(carrier.dock());
+            let on_end =
+                TellEnd { ended_count: Arc::clone(&carriers_ended_count), waker: Arc::clone(&parts.waker) };
+            carriers.push(std::thread::Builder::new().name(format!("carrier {place}")).spawn(move || {
+                let _on_end = on_end;
+                carrier.run()
+            })?);
+        }
         let shared = Arc::new(Shared {
             listeners: parts.listeners,
             inboxes,
+            docks,
             admission: parts.admission,
             store: parts.store,
             start: parts.start,
-            epoch: Instant::now(),
+            epoch,
             paused_count: AtomicUsize::new(0),
         });
         let door = Arc::new(Door::new(count, Arc::clone(&parts.waker)));
         let mut threads = Vec::new();
         let ended_count = Arc::new(AtomicUsize::new(0));
         for (place, poll) in polls.into_iter().enumerate() {
-            let (Some(inbox), Some(counters)) = (shared.inboxes.get(place), parts.metrics.thread(place))
+            let (Some(inbox), Some(counters)) = (shared.inboxes.get(place), parts.metrics.worker(place))
             else {
                 break; // As many of each were made above.
             };
@@ -112,7 +133,7 @@ impl Plane {
             })?;
             threads.push(thread);
         }
-        Ok(Self { shared, door, threads, ended_count })
+        Ok(Self { shared, door, threads, ended_count, carriers, carriers_ended_count })
     }
 
     /// Where it listens.
@@ -127,9 +148,15 @@ impl Plane {
         self.shared.inboxes.len()
     }
 
-    /// Messages that wait for the worker at that place.
+    /// How many threads the data plane has: workers, and carriers behind them.
     #[must_use]
-    pub fn inbox_count(&self, place: usize) -> usize {
+    pub fn threads_count(&self) -> usize {
+        self.shared.inboxes.len() + self.shared.docks.len()
+    }
+
+    /// Messages that wait for the worker at that place. Nobody counts those for carriers.
+    #[must_use]
+    pub fn waiting_count(&self, place: usize) -> usize {
         self.shared.inboxes.get(place).map_or(0, |inbox| inbox.count())
     }
 
@@ -202,6 +229,12 @@ impl Plane {
         self.door.take(hear);
     }
 
+    /// Gives every worker the settings of now, and carriers what concerns them.
+    pub fn publish(&self, snapshot: &Arc<Snapshot>) {
+        self.tell(|| Message::Snapshot(Arc::clone(snapshot)));
+        self.shared.docks.iter().for_each(|dock| dock.send(Errand::Resize(snapshot.settings.buffer_size)));
+    }
+
     /// Tells every worker.
     pub fn tell(&self, message: impl Fn() -> Message) {
         for inbox in &self.shared.inboxes {
@@ -217,35 +250,40 @@ impl Plane {
         self.shared.paused_count.load(Ordering::Relaxed) > 0
     }
 
-    /// How many workers have ended.
+    /// Whether a worker or a carrier has ended before it was told to.
     #[must_use]
-    pub fn ended_count(&self) -> usize {
-        self.ended_count.load(Ordering::Acquire)
+    pub fn is_broken(&self) -> bool {
+        self.ended_count.load(Ordering::Acquire) + self.carriers_ended_count.load(Ordering::Acquire) > 0
     }
 
-    /// Have all of them?
+    /// Have all workers ended?
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.ended_count() == self.threads.len()
+        self.ended_count.load(Ordering::Acquire) == self.threads.len()
     }
 
-    /// Waits for the workers, which have been told to end.
+    /// Waits for the workers, which have been told to end, and ends the carriers.
     #[must_use]
     pub fn join(self) -> Ended {
-        let mut ended = Ended::Orderly;
-        for thread in self.threads {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    log::error!("a worker could not go on: error=\"{error}\"");
-                    ended = Ended::Broken;
-                }
-                // The panic hook has said where and why.
-                Err(_) => ended = Ended::Broken,
-            }
-        }
-        ended
+        let workers = joined(self.threads);
+        self.shared.docks.iter().for_each(|dock| dock.send(Errand::Stop));
+        workers.max(joined(self.carriers))
     }
+}
+
+/// Waits for threads, and gives how the worst of them has ended.
+fn joined(threads: Vec<JoinHandle<io::Result<()>>>) -> Ended {
+    let end_of = |thread: JoinHandle<_>| match thread.join() {
+        Ok(Ok(())) => Ended::Orderly,
+        Ok(Err(error)) => {
+            let error: io::Error = error;
+            log::error!("a thread could not go on: error=\"{error}\"");
+            Ended::Broken
+        }
+        // The panic hook has said where and why.
+        Err(_) => Ended::Broken,
+    };
+    threads.into_iter().map(end_of).max().unwrap_or(Ended::Orderly)
 }
 
 /// Tells the control loop, whichever way the thread ends.

@@ -159,24 +159,33 @@ impl Relay {
     }
 
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
-        let half_closed = self.is_half_closed().then_some(rules.half_closed_timeout);
-        let patience = match (half_closed, rules.idle_timeout) {
-            (Some(half_closed), Some(idle)) => half_closed.min(idle),
-            (Some(half_closed), None) => half_closed,
-            (None, Some(idle)) => idle,
-            (None, None) => return None,
-        };
-        Some(self.last_byte + patience)
+        deadline_of(self.ended_sides(), self.last_byte, rules)
+    }
+
+    /// Whether all that was read was passed on.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.up.held.is_empty() && self.down.held.is_empty()
+    }
+
+    /// What was read and not passed on, both ways, without its relay.
+    pub(super) fn take_held(&mut self) -> [Held; 2] {
+        [std::mem::take(&mut self.up.held), std::mem::take(&mut self.down.held)]
+    }
+
+    /// From here on what is held counts among that of these tools.
+    pub(super) fn come_under(&self, tools: &mut Tools) {
+        [&self.up.held, &self.down.held].into_iter().for_each(|held| tools.take_over(held));
+    }
+
+    /// And here not any more.
+    pub(super) fn leave(&self, tools: &mut Tools) {
+        [&self.up.held, &self.down.held].into_iter().for_each(|held| tools.hand_over(held));
     }
 
     pub(super) fn step(self, input: Input<'_>, context: &mut Context<'_>) -> Session {
         match input {
             Input::Tick if self.deadline(context.rules).is_some_and(|deadline| context.now >= deadline) => {
-                let (counter, reason) = if self.is_half_closed() {
-                    (Counter::HalfClosedTimeout, CloseReason::HalfClosedTimeout)
-                } else {
-                    (Counter::IdleTimeout, CloseReason::Idle)
-                };
+                let (counter, reason) = overdue(self.ended_sides());
                 context.count(counter);
                 context.out.push(Output::Close(reason));
                 Session::Relay(self)
@@ -191,6 +200,27 @@ impl Relay {
             | Input::Connected(..)
             | Input::AttemptFailed(..) => Session::Relay(self),
         }
+    }
+}
+
+/// When a relay has been silent for too long.
+pub(super) fn deadline_of(ended: EndedSides, last_byte: Instant, rules: &Rules) -> Option<Instant> {
+    let half_closed = (ended.client || ended.origin).then_some(rules.half_closed_timeout);
+    let patience = match (half_closed, rules.idle_timeout) {
+        (Some(half_closed), Some(idle)) => half_closed.min(idle),
+        (Some(half_closed), None) => half_closed,
+        (None, Some(idle)) => idle,
+        (None, None) => return None,
+    };
+    Some(last_byte + patience)
+}
+
+/// What it comes to when a relay was silent for too long.
+pub(super) fn overdue(ended: EndedSides) -> (Counter, CloseReason) {
+    if ended.client || ended.origin {
+        (Counter::HalfClosedTimeout, CloseReason::HalfClosedTimeout)
+    } else {
+        (Counter::IdleTimeout, CloseReason::Idle)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 
 use super::accept::Place;
 use super::inbox::SessionKey;
+use super::loan::{Heat, Loan};
 use super::order::{Chained, Links};
 use super::session::{AttemptId, Facts, Session};
 use super::side::{Ready, Side};
@@ -23,10 +25,13 @@ pub(super) struct Slot {
     pub(super) id: SessionId,
     /// Tells this session from others that had or will have its place.
     pub(super) generation: u32,
-    /// `None` only while a step is at work.
+    /// `None` while a step is at work, and while the relay is on loan.
     pub(super) session: Option<Session>,
-    pub(super) client: Socket,
+    /// Both sockets are missing while the relay is on loan.
+    pub(super) client: Option<Socket>,
     pub(super) origin: Option<Socket>,
+    /// The relay, while a carrier has it.
+    pub(super) loan: Option<Arc<Loan>>,
     /// The attempt that became the origin: its socket keeps that token.
     pub(super) origin_attempt: AttemptId,
     /// Until the relay begins.
@@ -40,8 +45,8 @@ pub(super) struct Slot {
     pub(super) armed: Tick,
     /// Waits in one of the worker's queues for its turn.
     pub(super) queued: bool,
-    /// Moved much in its last turn, so that it waits behind those who did not.
-    pub(super) bulky: bool,
+    /// How much it has moved lately.
+    pub(super) heat: Heat,
     /// The connection to the origin is probed when it is silent.
     pub(super) kept_alive: bool,
     /// Somebody follows every step of it.

@@ -8,7 +8,6 @@ use super::connect::AttemptError;
 use super::inbox::SessionKey;
 use super::live::{EndedSides, Told, TraceStep, Traced};
 use super::session::{AttemptId, Input, Output, Session, Stage};
-use super::slot::Slot;
 use super::wire::Reply;
 use super::worker::Worker;
 use crate::ids::SessionId;
@@ -74,7 +73,7 @@ impl Worker {
         let now = self.now;
         let Some(slot) = self.slot(key) else { return 0 };
         let (id, bytes, was_traced) = (slot.id, slot.bytes(), slot.traced);
-        let ended = ended_sides(slot);
+        let ended = slot.ended_sides();
         if !was_traced {
             if self.desk.traces.list.len() >= limits::TRACES_PER_WORKER_MAX {
                 return 0;
@@ -144,10 +143,14 @@ impl Worker {
         for place in 0..self.desk.traces.list.len() {
             let Some(trace) = self.desk.traces.list.get(place) else { return };
             let (key, told_at) = (trace.key, trace.bytes_told_at);
-            if self.now >= told_at + limits::TRACE_INTERVAL {
+            let is_due = self.now >= told_at + limits::TRACE_INTERVAL;
+            if is_due {
                 self.trace_bytes(key);
-            } else if self.slot(key).is_some_and(|slot| slot.traced) {
-                let due = told_at + limits::TRACE_INTERVAL;
+            }
+            // Of what a carrier does, no event tells.
+            let is_on_loan = self.slot(key).is_some_and(|slot| slot.loan.is_some());
+            if is_on_loan || !is_due && self.slot(key).is_some_and(|slot| slot.traced) {
+                let due = if is_due { self.now } else { told_at } + limits::TRACE_INTERVAL;
                 let traces = &mut self.desk.traces;
                 traces.due = Some(traces.due.map_or(due, |earlier| earlier.min(due)));
             }
@@ -164,7 +167,7 @@ impl Worker {
     fn trace_bytes(&mut self, key: SessionKey) {
         let now = self.now;
         let Some(slot) = self.slot(key) else { return };
-        let (bytes, ended) = (slot.bytes(), ended_sides(slot));
+        let (bytes, ended) = (slot.bytes(), slot.ended_sides());
         let Some(trace) = self.trace_of(key) else { return };
         let more = (bytes.0 - trace.bytes.0, bytes.1 - trace.bytes.1);
         let ended_now = ended != trace.ended;
@@ -205,12 +208,5 @@ impl Worker {
     /// Where an attempt went; not known of those that began before the trace.
     fn attempt_of(&mut self, key: SessionKey, id: AttemptId) -> Option<SocketAddr> {
         self.trace_of(key)?.attempts.get(usize::from(id.0)).copied().flatten()
-    }
-}
-
-fn ended_sides(slot: &Slot) -> EndedSides {
-    match &slot.session {
-        Some(Session::Relay(relay)) => relay.ended_sides(),
-        Some(_) | None => EndedSides::default(),
     }
 }

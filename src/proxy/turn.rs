@@ -23,7 +23,7 @@ use crate::logging::{AccessRecord, CloseReason, Destination};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::resolver::{Answer, DomainName, Family, Waiter};
 use crate::settings::{Dissector, LogFormat};
-use crate::store::{Check, Door, RefusedBecause, Verdict};
+use crate::store::{Check, Door, RefusedBecause, UserLive, Verdict};
 use crate::sys::socket;
 
 impl Slot {
@@ -66,7 +66,7 @@ impl Worker {
             let Some(slot) = self.slot(key) else { return };
             let Some(handshake) = slot.handshake.as_mut() else { return };
             if !slot.session.as_ref().is_some_and(Session::wants_bytes) {
-                if slot.client.ready.broken {
+                if slot.client.as_ref().is_some_and(|client| client.ready.broken) {
                     self.step(key, Input::ClientReset);
                 }
                 return;
@@ -74,7 +74,7 @@ impl Worker {
             if handshake.client_closed {
                 return self.step(key, Input::ClientClosed);
             }
-            if !slot.client.ready.readable {
+            if !slot.client.as_ref().is_some_and(|client| client.ready.readable) {
                 return;
             }
             if handshake.inbox.len() >= limits::EARLY_BYTES_MAX {
@@ -90,16 +90,16 @@ impl Worker {
     /// Reads once from the client, into the inbox.
     fn read_client(&mut self, key: SessionKey) {
         let Some(slot) = self.sessions.get_mut(key.index()) else { return };
-        let Some(handshake) = slot.handshake.as_mut() else { return };
-        match slot.client.receive(&mut self.incoming) {
+        let (Some(handshake), Some(client)) = (slot.handshake.as_mut(), slot.client.as_mut()) else { return };
+        match client.receive(&mut self.incoming) {
             Ok(0) => handshake.client_closed = true,
             Ok(bytes) => {
                 if bytes < self.incoming.len() {
-                    slot.client.ready.readable = slot.client.ready.read_closed;
+                    client.ready.readable = client.ready.read_closed;
                 }
                 handshake.inbox.extend_from_slice(self.incoming.get(..bytes).unwrap_or_default());
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.client.ready.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.ready.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => self.step(key, Input::ClientReset),
         }
@@ -214,14 +214,14 @@ impl Worker {
         let mut outgoing = std::mem::take(&mut self.outgoing);
         let slot = self.sessions.get_mut(key.index()).filter(|slot| slot.generation == key.generation());
         if let Some(slot) = slot
-            && let Some(handshake) = slot.handshake.as_mut()
+            && let (Some(handshake), Some(client)) = (slot.handshake.as_mut(), slot.client.as_mut())
             && !(outgoing.is_empty() && handshake.outbox.is_empty())
         {
             handshake.outbox.extend_from_slice(&outgoing);
-            match slot.client.send(&handshake.outbox) {
+            match client.send(&handshake.outbox) {
                 Ok(sent) => drop(handshake.outbox.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.client.ready.writable = false,
-                Err(_) => slot.client.ready.broken = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.ready.writable = false,
+                Err(_) => client.ready.broken = true,
             }
         }
         outgoing.clear();
@@ -231,12 +231,12 @@ impl Worker {
     /// After the last answer our side is closed, so that the client sees the end.
     fn say_goodbye(&mut self, key: SessionKey) {
         let Some(slot) = self.slot(key) else { return };
-        let Some(handshake) = slot.handshake.as_mut() else { return };
+        let (Some(handshake), Some(client)) = (slot.handshake.as_mut(), slot.client.as_mut()) else { return };
         let closing = matches!(slot.session, Some(Session::Closing(_)));
         if closing && !handshake.said_goodbye && handshake.outbox.is_empty() {
             handshake.said_goodbye = true;
-            if slot.client.close_write().is_err() {
-                slot.client.ready.broken = true;
+            if client.close_write().is_err() {
+                client.ready.broken = true;
             }
             self.enqueue(key); // What the client sent meanwhile is to be thrown away.
         }
@@ -401,20 +401,23 @@ impl Worker {
         else {
             return Weight::Light;
         };
-        let (Some(Session::Relay(relay)), Some(origin)) = (slot.session.as_mut(), slot.origin.as_mut())
+        let (Some(Session::Relay(relay)), Some(client), Some(origin)) =
+            (slot.session.as_mut(), slot.client.as_mut(), slot.origin.as_mut())
         else {
             return Weight::Light;
         };
         let was_half_closed = relay.is_half_closed();
         let before = (relay.up.bytes, relay.down.bytes);
-        let progress = relay.turn(&mut slot.client, origin, &mut self.tools, self.now);
+        let progress = relay.turn(client, origin, &mut self.tools, self.now);
         let is_watched = relay.watch().is_some();
         let half_closed_now = relay.is_half_closed() && !was_half_closed;
         let (up, down) = (relay.up.bytes - before.0, relay.down.bytes - before.1);
         self.counters.add(Counter::BytesUp, up);
         self.counters.add(Counter::BytesDown, down);
-        slot.bulky = self.tools.note_moved(key.0, up + down, self.now);
-        let weight = if slot.bulky { Weight::Heavy } else { Weight::Light };
+        let moved_much = self.tools.note_moved(key.0, up + down, self.now);
+        let weight = if moved_much { Weight::Heavy } else { Weight::Light };
+        slot.heat.note(weight);
+        let is_to_be_lent = slot.heat.is_hot() && !is_watched;
         slot.report(Report::WhenMuch);
         if is_watched {
             self.notice(key);
@@ -424,9 +427,15 @@ impl Worker {
                 if half_closed_now {
                     self.arm(key);
                 }
+                if is_to_be_lent {
+                    self.lend(key);
+                }
                 weight
             }
             Ok(Progress::Unfinished) => {
+                if is_to_be_lent {
+                    self.lend(key);
+                }
                 self.enqueue(key);
                 weight
             }
@@ -435,19 +444,25 @@ impl Worker {
                 Weight::Light
             }
             Err(fault) => {
-                let (counter, reason) = match fault {
-                    Fault::Reset => (Counter::RelayReset, CloseReason::Reset),
-                    Fault::Failed => (Counter::RelayFailed, CloseReason::IoError),
-                };
-                self.counters.count(counter);
-                self.end(key, reason);
+                self.break_off(key, fault);
                 Weight::Light
             }
         }
     }
 
+    /// A relay cannot go on.
+    pub(super) fn break_off(&mut self, key: SessionKey, fault: Fault) {
+        let (counter, reason) = match fault {
+            Fault::Reset => (Counter::RelayReset, CloseReason::Reset),
+            Fault::Failed => (Counter::RelayFailed, CloseReason::IoError),
+        };
+        self.counters.count(counter);
+        self.end(key, reason);
+    }
+
     /// Ends a session: passes a reset on where that is the truth, logs, counts, gives everything back.
     pub(super) fn end(&mut self, key: SessionKey, reason: CloseReason) {
+        self.recall(key);
         let Some(slot) = self.slot(key) else { return };
         if slot.traced {
             self.trace_end(key, reason);
@@ -473,8 +488,8 @@ impl Worker {
         if let Some(Session::Relay(relay)) = slot.session.take() {
             // Whoever is still connected must not take the cut for an orderly end.
             if reason != CloseReason::Finished {
-                socket::reset_on_close(&slot.client.stream);
-                slot.origin.iter().for_each(|origin| socket::reset_on_close(&origin.stream));
+                let sockets = slot.client.iter().chain(&slot.origin);
+                sockets.for_each(|socket| socket::reset_on_close(&socket.stream));
             }
             self.tools.drop_held(relay.up.into_held());
             self.tools.drop_held(relay.down.into_held());
@@ -538,7 +553,7 @@ impl Worker {
 
 /// When bytes are added to the counters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Report {
+pub(super) enum Report {
     All,
     /// Once it is worth it: the user's counters are shared between workers.
     WhenMuch,
@@ -547,9 +562,10 @@ enum Report {
 impl Slot {
     /// Bytes up and down.
     pub(super) fn bytes(&self) -> (u64, u64) {
-        match &self.session {
-            Some(Session::Relay(relay)) => (relay.up.bytes, relay.down.bytes),
-            Some(_) | None => (0, 0),
+        match (&self.session, &self.loan) {
+            (Some(Session::Relay(relay)), _) => (relay.up.bytes, relay.down.bytes),
+            (_, Some(loan)) => loan.bytes(),
+            (Some(_) | None, None) => (0, 0),
         }
     }
 
@@ -564,13 +580,8 @@ impl Slot {
 
     /// Adds what has moved since the last time to the user's statistics.
     fn report(&mut self, report: Report) {
-        let (up, down) = self.bytes();
-        let (more_up, more_down) = (up - self.reported.0, down - self.reported.1);
-        if report == Report::WhenMuch && more_up + more_down < limits::REPORT_BYTES {
-            return;
-        }
-        self.facts.user.live().add_bytes(more_up, more_down);
-        self.reported = (up, down);
+        let bytes = self.bytes();
+        report_bytes(self.facts.user.live(), bytes, &mut self.reported, report);
     }
 
     /// From here on the session counts among its user's; `false`: it did already.
@@ -581,6 +592,16 @@ impl Slot {
         self.counted = self.facts.user.live().open_session(None);
         self.counted
     }
+}
+
+/// Adds what has moved since the last time to a user's statistics.
+pub(super) fn report_bytes(user: &UserLive, bytes: (u64, u64), reported: &mut (u64, u64), report: Report) {
+    let (more_up, more_down) = (bytes.0 - reported.0, bytes.1 - reported.1);
+    if report == Report::WhenMuch && more_up + more_down < limits::REPORT_BYTES {
+        return;
+    }
+    user.add_bytes(more_up, more_down);
+    *reported = bytes;
 }
 
 /// How an attempt stands: the local address once connected, `None` while it goes on.

@@ -1,26 +1,66 @@
 //! A session as others see it: what a filter looks at, a row of a list, everything, and an event.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
 use super::inbox::{SessionKey, Switch};
-use super::live::{Details, Glimpse, Happened, News, Row, Told};
-use super::session::{Session, Stage, Target};
-use super::slot::Slot;
+use super::live::{Details, EndedSides, Glimpse, Happened, News, Row, Told};
+use super::session::{Rules, Session, Stage, Target};
+use super::slot::{Slot, Socket};
 use super::wire::Reply;
 use super::worker::Worker;
 use crate::resolver::{DomainName, Outcome};
 
 impl Slot {
     pub(super) fn stage(&self) -> Stage {
-        // A stage is missing only while its step is at work.
-        self.session.as_ref().map_or(Stage::Closing, Session::stage)
+        match (&self.session, &self.loan) {
+            (Some(session), _) => session.stage(),
+            (None, Some(_)) => Stage::Relay,
+            (None, None) => Stage::Closing, // While its step is at work.
+        }
     }
 
     fn last_byte(&self) -> Instant {
-        match &self.session {
-            Some(Session::Relay(relay)) => relay.last_byte(),
-            Some(_) | None => self.begun,
+        match (&self.session, &self.loan) {
+            (Some(Session::Relay(relay)), _) => relay.last_byte(),
+            (_, Some(loan)) => loan.last_byte(),
+            (Some(_) | None, None) => self.begun,
+        }
+    }
+
+    /// When the session wants [`super::session::Input::Tick`].
+    pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {
+        match (&self.session, &self.loan) {
+            (Some(session), _) => session.deadline(rules),
+            (None, Some(loan)) => loan.deadline(rules),
+            (None, None) => None,
+        }
+    }
+
+    /// Which sides have sent their end.
+    pub(super) fn ended_sides(&self) -> EndedSides {
+        match (&self.session, &self.loan) {
+            (Some(Session::Relay(relay)), _) => relay.ended_sides(),
+            (_, Some(loan)) => loan.ended_sides(),
+            (Some(_) | None, None) => EndedSides::default(),
+        }
+    }
+
+    /// Bytes that were read and not passed on, up and down.
+    fn held_bytes(&self) -> (usize, usize) {
+        match (&self.session, &self.loan) {
+            (Some(Session::Relay(relay)), _) => (relay.up.held_bytes(), relay.down.held_bytes()),
+            (_, Some(loan)) => loan.held_bytes(),
+            (Some(_) | None, None) => (0, 0),
+        }
+    }
+
+    /// Where the connection to the origin comes from.
+    fn outgoing(&self) -> Option<SocketAddr> {
+        let address_of = |origin: &Socket| origin.stream.local_addr().ok();
+        match &self.loan {
+            None => self.origin.as_ref().and_then(address_of),
+            Some(loan) => loan.hold().cargo.as_ref().and_then(|cargo| address_of(&cargo.origin)),
         }
     }
 
@@ -62,15 +102,17 @@ impl Worker {
         let now = self.now;
         let slot = self.sessions.get(key.index()).filter(|slot| slot.generation == key.generation())?;
         let row = slot.row(now);
-        let relay = match &slot.session {
-            Some(Session::Relay(relay)) => Some(relay),
-            Some(_) | None => None,
+        let mover = match (&slot.session, &slot.loan) {
+            (Some(Session::Relay(relay)), _) => Some(relay.mover(&self.tools)),
+            (_, Some(loan)) => Some(loan.mover()),
+            (Some(_) | None, None) => None,
         };
-        let deadline = slot.session.as_ref().and_then(|session| session.deadline(&self.snapshot.rules));
+        let (held_up_bytes, held_down_bytes) = slot.held_bytes();
+        let deadline = slot.deadline(&self.snapshot.rules);
         let is_asked = slot.facts.target != Target::Unknown;
         Some(Details {
             listener: self.shared.listeners.get(usize::from(slot.listener.0))?.address,
-            outgoing: slot.origin.as_ref().and_then(|origin| origin.stream.local_addr().ok()),
+            outgoing: slot.outgoing(),
             accepted: SystemTime::now().checked_sub(row.age).unwrap_or(SystemTime::UNIX_EPOCH),
             command: is_asked.then(|| slot.facts.command.code()),
             reply: slot.facts.reply.map(Reply::code),
@@ -78,10 +120,10 @@ impl Worker {
             connect: slot.facts.connect,
             candidates: self.addresses_of(&row.target),
             attempts_count: slot.facts.attempts_count,
-            mover: relay.map(|relay| relay.mover(&self.tools)),
-            held_up_bytes: relay.map_or(0, |relay| relay.up.held_bytes()),
-            held_down_bytes: relay.map_or(0, |relay| relay.down.held_bytes()),
-            ended: relay.map(super::relay::Relay::ended_sides).unwrap_or_default(),
+            mover,
+            held_up_bytes,
+            held_down_bytes,
+            ended: slot.ended_sides(),
             deadline: deadline.map(|deadline| deadline.saturating_duration_since(now)),
             row,
         })

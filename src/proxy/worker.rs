@@ -15,13 +15,15 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::accept::{Admission, Listener};
+use super::carrier::Dock;
 use super::desk::Desk;
 use super::door::Door;
 use super::inbox::{Connection, Inbox, Message, SessionKey, Snapshot, Waiting};
 use super::live::Happened;
+use super::loan::Heat;
 use super::mover::Tools;
 use super::order::{Links, Order};
-use super::session::{AttemptId, Facts, Input, Output, Session};
+use super::session::{AttemptId, Facts, Output, Session};
 use super::slot::{Handshake, SideOf, Slot, Socket};
 use super::timers::{Tick, Wheel};
 use crate::ids::{SessionId, WorkerId};
@@ -44,6 +46,8 @@ pub struct Shared {
     pub listeners: Vec<Listener>,
     /// Every worker's inbox, by worker.
     pub inboxes: Vec<Arc<Inbox>>,
+    /// Where carriers are told what to carry.
+    pub(super) docks: Vec<Arc<Dock>>,
     /// Who is in.
     pub admission: Admission,
     /// Users and their passwords.
@@ -227,6 +231,7 @@ impl Worker {
             match message {
                 Message::Accepted(connection) => self.begin(connection),
                 Message::Verdict(key, verdict) => self.verdict(key, verdict),
+                Message::Returned(key, what) => self.returned(key, what),
                 Message::Snapshot(snapshot) => self.adopt(snapshot),
                 Message::Ask(id, question) => self.ask(id, question),
                 Message::More(id) => self.desk.more(id),
@@ -277,7 +282,7 @@ impl Worker {
             SideOf::Attempt(id) => Some(id),
         };
         let socket = match (attempt, slot.handshake.as_mut()) {
-            (None, _) => Some(&mut slot.client),
+            (None, _) => slot.client.as_mut(),
             (Some(id), Some(handshake)) => {
                 handshake.attempts.get_mut(usize::from(id.0)).and_then(Option::as_mut)
             }
@@ -297,7 +302,7 @@ impl Worker {
             && !slot.queued
         {
             slot.queued = true;
-            let queue = if slot.bulky { &mut self.bulk_queue } else { &mut self.queue };
+            let queue = if slot.heat.is_cold() { &mut self.queue } else { &mut self.bulk_queue };
             queue.push_back(key);
         }
     }
@@ -305,6 +310,9 @@ impl Worker {
     /// Gives each session in the queue one turn, then those that move much as many as fit into the time that
     /// they may keep the others waiting, or that the others took.
     fn serve_queues(&mut self) {
+        if !self.queue.is_empty() {
+            self.inbox.note_served(self.now.saturating_duration_since(self.shared.epoch));
+        }
         self.serve_queue(|worker| &mut worker.queue, self.now, limits::TURN_BUDGET);
         if self.bulk_queue.is_empty() {
             return;
@@ -361,9 +369,8 @@ impl Worker {
                 log::debug!("an origin is not probed: session={} error=\"{error}\"", slot.id);
             }
         }
-        let deadline = slot.session.as_ref().and_then(|session| session.deadline(&snapshot.rules));
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            self.step(key, Input::Tick);
+        if slot.deadline(&snapshot.rules).is_some_and(|deadline| now >= deadline) {
+            self.deadline_has_come(key);
         }
         self.arm(key);
     }
@@ -375,8 +382,7 @@ impl Worker {
         else {
             return;
         };
-        let deadline = slot.session.as_ref().and_then(|session| session.deadline(&self.snapshot.rules));
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = slot.deadline(&self.snapshot.rules) {
             let tick = self.wheel.tick_of(deadline);
             if tick < slot.armed {
                 slot.armed = tick;
@@ -565,8 +571,9 @@ impl Worker {
             id,
             generation,
             session: Some(Session::new(deadline)),
-            client,
+            client: Some(client),
             origin: None,
+            loan: None,
             origin_attempt: AttemptId(0),
             handshake: Some(Box::new(Handshake::default())),
             facts: Facts::new(self.shared.store.directory().anonymous()),
@@ -576,7 +583,7 @@ impl Worker {
             begun: self.now,
             armed: Tick::NEVER,
             queued: false,
-            bulky: false,
+            heat: Heat::default(),
             kept_alive: false,
             traced: false,
             links: Links::default(),

@@ -40,6 +40,7 @@ mod admin_python;
 mod admin_under_load;
 mod admin_v2;
 mod cache;
+mod carriers;
 mod config;
 mod drain;
 mod followers;

@@ -132,8 +132,8 @@ fn run_command() -> Command {
         )
         .arg(number("idle-sessions", "Sessions that idle memory is measured with", "4000"))
         .arg(
-            option("worker-name", "What the names of the daemon's worker threads hold")
-                .default_value("worker"),
+            option("worker-name", "What the names of the threads hold that carry bulk")
+                .default_value("carrier"),
         )
         .arg(option("fact", "A line for the list of circumstances, repeatable").action(ArgAction::Append))
         .arg(path("write", "Replace the output in this document"))

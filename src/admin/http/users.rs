@@ -182,7 +182,7 @@ mod tests {
         assert!(user.live().open_session(None));
         user.live().add_bytes(bytes, 2 * bytes);
         user.live().close_session();
-        let worker = metrics.thread(0).unwrap();
+        let worker = metrics.worker(0).unwrap();
         worker.count(Counter::SessionsRelayed);
         worker.add(Counter::BytesUp, bytes);
         worker.add(Counter::BytesDown, 2 * bytes);

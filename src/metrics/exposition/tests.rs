@@ -12,9 +12,9 @@ fn row(label: &str, values: [u64; PerUser::COUNT]) -> UserRow {
 }
 
 fn metrics() -> Metrics {
-    let metrics = Metrics::new(3);
+    let metrics = Metrics::new(2);
     for place in 0..2 {
-        let worker = metrics.thread(place).unwrap();
+        let worker = metrics.worker(place).unwrap();
         worker.add(Counter::BytesUp, 1000);
         worker.add(Counter::SessionsAccepted, 2);
         worker.set(Gauge::SessionsCurrent, place as u64 + 1);
