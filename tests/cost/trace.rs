@@ -1,6 +1,6 @@
-//! The daemon under strace(1), and what one of its workers asked of the kernel.
+//! The daemon under strace(1), and what its worker and its carrier asked of the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -63,13 +63,16 @@ impl Traced {
         Self { strace, folder, address, ended: false }
     }
 
-    /// Ends the daemon and gives every call that a worker has made, in order.
+    /// Ends the daemon and gives every call that its worker and its carrier have made, in order.
     pub(crate) fn finish(mut self) -> Vec<Call> {
         self.end();
         let trace = fs::read_to_string(self.folder.join("trace")).expect("strace has written");
         let calls: Vec<Call> = joined(&trace);
-        let worker = calls.iter().find(|call| call.name.starts_with("accept")).expect("a session").thread;
-        calls.into_iter().filter(|call| call.thread == worker && !call.is_of_debug_build()).collect()
+        // The worker accepts, and its carrier does nothing for long without splicing.
+        let is_theirs = |call: &&Call| call.name.starts_with("accept") || call.name == "splice";
+        let threads: BTreeSet<u32> = calls.iter().filter(is_theirs).map(|call| call.thread).collect();
+        assert!(!threads.is_empty(), "no session");
+        calls.into_iter().filter(|call| threads.contains(&call.thread) && !call.is_of_debug_build()).collect()
     }
 
     /// SIGTERM for the daemon, whose process begins the file; strace ends with it.

@@ -285,7 +285,8 @@ fn the_server_tells_what_it_is_and_what_it_counts() {
     assert_eq!(info.users_registered_count, 2);
     let workers = Request::ServerWorkers(ListRequest { credit: CREDIT });
     let (_, rows) = admin.rows::<WorkerPart>(&workers, 1);
-    assert_eq!(rows.iter().map(|row| row.worker).collect::<Vec<_>>(), [0, 1]);
+    let numbers: Vec<_> = rows.iter().map(|row| row.worker).collect();
+    assert_eq!(numbers, [0, 1, 2, 3], "the carriers follow");
     let request =
         MetricsRequest { credit: CREDIT, prefix: None, per_worker: Some(true), meanings: Some(true) };
     let (_, rows) = admin.rows::<MetricPart>(&Request::Metrics(request), 1);
