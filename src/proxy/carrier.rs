@@ -19,10 +19,9 @@ use super::mover::Tools;
 use super::relay::Progress;
 use super::session::AttemptId;
 use super::slot::SideOf;
-use super::turn::{Report, report_bytes};
-use super::worker::Weight;
+use super::turn::{Moved, RelayTurn};
 use crate::limits;
-use crate::metrics::{Counter, Counters};
+use crate::metrics::Counters;
 
 const WAKER: Token = Token(1 << 63);
 const ORIGIN: SideOf = SideOf::Attempt(AttemptId(0));
@@ -244,30 +243,23 @@ impl Carrier {
     fn take_turn(&mut self, key: SessionKey, loan: &Arc<Loan>) {
         let mut hold = loan.hold();
         let Some(cargo) = hold.cargo.as_mut() else { return };
-        let was_half_closed = cargo.relay.is_half_closed();
-        let before = (cargo.relay.up.bytes, cargo.relay.down.bytes);
-        let progress = cargo.relay.turn(&mut cargo.client, &mut cargo.origin, &mut self.tools, self.now);
-        let bytes = (cargo.relay.up.bytes, cargo.relay.down.bytes);
-        let (up, down) = (bytes.0 - before.0, bytes.1 - before.1);
-        self.counters.add(Counter::BytesUp, up);
-        self.counters.add(Counter::BytesDown, down);
-        let moved_much = self.tools.note_moved(key.0, up + down, self.now);
-        cargo.heat.note(if moved_much { Weight::Heavy } else { Weight::Light });
-        report_bytes(cargo.user.live(), bytes, &mut cargo.reported, Report::WhenMuch);
+        let Cargo { client, origin, relay, heat, user, reported } = cargo;
+        let turn = RelayTurn { key, relay, client, origin, heat, reported, user: user.live() };
+        let Moved { progress, half_closed_now, .. } = turn.take(&mut self.tools, &self.counters, self.now);
         loan.publish(&cargo.relay, &self.tools);
         let returned = match progress {
-            Ok(Progress::Unfinished) => {
-                drop(hold);
-                return self.enqueue(key);
-            }
             Ok(Progress::Waiting) if cargo.heat.is_cold() && cargo.relay.holds_nothing() => Returned::Cooled,
-            Ok(Progress::Waiting) => {
-                if cargo.relay.is_half_closed() && !was_half_closed {
+            Ok(Progress::Finished) => Returned::Finished,
+            Ok(progress) => {
+                drop(hold);
+                if half_closed_now {
                     loan.tell_owner(Returned::HalfClosed);
+                }
+                if progress == Progress::Unfinished {
+                    self.enqueue(key);
                 }
                 return;
             }
-            Ok(Progress::Finished) => Returned::Finished,
             Err(fault) => {
                 cargo.relay.take_held().into_iter().for_each(|held| self.tools.drop_held(held));
                 Returned::Broken(fault)

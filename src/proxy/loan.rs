@@ -184,6 +184,6 @@ impl Seen {
         self.last_byte_us.store(u64::try_from(last_byte).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.client_ended.store(ended.client, Ordering::Relaxed);
         self.origin_ended.store(ended.origin, Ordering::Relaxed);
-        self.is_spliced.store(relay.mover(tools) == "splice", Ordering::Relaxed);
+        self.is_spliced.store(relay.is_spliced(tools), Ordering::Relaxed);
     }
 }

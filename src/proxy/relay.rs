@@ -154,8 +154,12 @@ impl Relay {
     /// How most bytes travel: `splice` as soon as a direction does. What is looked at is copied.
     #[must_use]
     pub fn mover(&self, tools: &Tools) -> &'static str {
-        let is_spliced = tools.splices(self.up_course.pace) || tools.splices(self.down_course.pace);
-        if is_spliced && self.watch.is_none() { "splice" } else { "copy" }
+        if self.is_spliced(tools) { "splice" } else { "copy" }
+    }
+
+    pub(super) fn is_spliced(&self, tools: &Tools) -> bool {
+        let has_fast_direction = tools.splices(self.up_course.pace) || tools.splices(self.down_course.pace);
+        has_fast_direction && self.watch.is_none()
     }
 
     pub(super) fn deadline(&self, rules: &Rules) -> Option<Instant> {

@@ -4,14 +4,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use mio::Interest;
 
 use super::connect::AttemptError;
 use super::inbox::{Message, SessionKey};
 use super::live::Happened;
-use super::relay::Progress;
+use super::loan::Heat;
+use super::mover::Tools;
+use super::relay::{Progress, Relay};
 use super::session::{AttemptId, Context, Families, Input, Login, Output, Session, Target};
 use super::side::{Fault, Side};
 use super::slot::{Handshake, SideOf, Slot, Socket};
@@ -20,7 +22,7 @@ use super::wire::Reply;
 use super::worker::{Weight, Worker};
 use crate::limits;
 use crate::logging::{AccessRecord, CloseReason, Destination};
-use crate::metrics::{Counter, Gauge, Histogram};
+use crate::metrics::{Counter, Counters, Gauge, Histogram};
 use crate::resolver::{Answer, DomainName, Family, Waiter};
 use crate::settings::{Dissector, LogFormat};
 use crate::store::{Check, Door, RefusedBecause, UserLive, Verdict};
@@ -406,42 +408,32 @@ impl Worker {
         else {
             return Weight::Light;
         };
-        let was_half_closed = relay.is_half_closed();
-        let before = (relay.up.bytes, relay.down.bytes);
-        let progress = relay.turn(client, origin, &mut self.tools, self.now);
+        let user = slot.facts.user.live();
+        let (heat, reported) = (&mut slot.heat, &mut slot.reported);
+        let turn = RelayTurn { key, relay, client, origin, heat, reported, user };
+        let Moved { progress, weight, half_closed_now } =
+            turn.take(&mut self.tools, &self.counters, self.now);
         let is_watched = relay.watch().is_some();
-        let half_closed_now = relay.is_half_closed() && !was_half_closed;
-        let (up, down) = (relay.up.bytes - before.0, relay.down.bytes - before.1);
-        self.counters.add(Counter::BytesUp, up);
-        self.counters.add(Counter::BytesDown, down);
-        let moved_much = self.tools.note_moved(key.0, up + down, self.now);
-        let weight = if moved_much { Weight::Heavy } else { Weight::Light };
-        slot.heat.note(weight);
         let is_to_be_lent = slot.heat.is_hot() && !is_watched;
-        slot.report(Report::WhenMuch);
         if is_watched {
             self.notice(key);
         }
         match progress {
-            Ok(Progress::Waiting) => {
+            Ok(Progress::Finished) => {
+                self.end(key, CloseReason::Finished);
+                Weight::Light
+            }
+            Ok(progress) => {
                 if half_closed_now {
                     self.arm(key);
                 }
                 if is_to_be_lent {
                     self.lend(key);
                 }
-                weight
-            }
-            Ok(Progress::Unfinished) => {
-                if is_to_be_lent {
-                    self.lend(key);
+                if progress == Progress::Unfinished {
+                    self.enqueue(key);
                 }
-                self.enqueue(key);
                 weight
-            }
-            Ok(Progress::Finished) => {
-                self.end(key, CloseReason::Finished);
-                Weight::Light
             }
             Err(fault) => {
                 self.break_off(key, fault);
@@ -472,7 +464,7 @@ impl Worker {
         self.skip(key.index());
         self.order.take_out(&mut self.sessions, key.index());
         let mut slot = self.sessions.remove(key.index());
-        slot.report(Report::All);
+        slot.report_all();
         self.counters
             .observe_time(Histogram::SessionDuration, self.now.saturating_duration_since(slot.begun));
         if slot.counted {
@@ -551,14 +543,6 @@ impl Worker {
     }
 }
 
-/// When bytes are added to the counters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Report {
-    All,
-    /// Once it is worth it: the user's counters are shared between workers.
-    WhenMuch,
-}
-
 impl Slot {
     /// Bytes up and down.
     pub(super) fn bytes(&self) -> (u64, u64) {
@@ -579,9 +563,9 @@ impl Slot {
     }
 
     /// Adds what has moved since the last time to the user's statistics.
-    fn report(&mut self, report: Report) {
+    fn report_all(&mut self) {
         let bytes = self.bytes();
-        report_bytes(self.facts.user.live(), bytes, &mut self.reported, report);
+        report_bytes(self.facts.user.live(), bytes, &mut self.reported, Report::All);
     }
 
     /// From here on the session counts among its user's; `false`: it did already.
@@ -594,8 +578,54 @@ impl Slot {
     }
 }
 
+/// One turn at a relay, whoever has it: its session's worker, or a carrier.
+pub(super) struct RelayTurn<'a> {
+    pub(super) key: SessionKey,
+    pub(super) relay: &'a mut Relay,
+    pub(super) client: &'a mut Socket,
+    pub(super) origin: &'a mut Socket,
+    pub(super) heat: &'a mut Heat,
+    pub(super) reported: &'a mut (u64, u64),
+    pub(super) user: &'a UserLive,
+}
+
+/// What a turn at a relay came to.
+pub(super) struct Moved {
+    pub(super) progress: Result<Progress, Fault>,
+    pub(super) weight: Weight,
+    /// A side has closed in this turn, the first of the two.
+    pub(super) half_closed_now: bool,
+}
+
+impl RelayTurn<'_> {
+    /// Moves what can be moved, and counts it wherever it counts.
+    pub(super) fn take(self, tools: &mut Tools, counters: &Counters, now: Instant) -> Moved {
+        let relay = self.relay;
+        let was_half_closed = relay.is_half_closed();
+        let before = (relay.up.bytes, relay.down.bytes);
+        let progress = relay.turn(self.client, self.origin, tools, now);
+        let bytes = (relay.up.bytes, relay.down.bytes);
+        let (up, down) = (bytes.0 - before.0, bytes.1 - before.1);
+        counters.add(Counter::BytesUp, up);
+        counters.add(Counter::BytesDown, down);
+        let moved_much = tools.note_moved(self.key.0, up + down, now);
+        let weight = if moved_much { Weight::Heavy } else { Weight::Light };
+        self.heat.note(weight);
+        report_bytes(self.user, bytes, self.reported, Report::WhenMuch);
+        Moved { progress, weight, half_closed_now: relay.is_half_closed() && !was_half_closed }
+    }
+}
+
+/// When bytes are added to the counters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    All,
+    /// Once it is worth it: the user's counters are shared between workers.
+    WhenMuch,
+}
+
 /// Adds what has moved since the last time to a user's statistics.
-pub(super) fn report_bytes(user: &UserLive, bytes: (u64, u64), reported: &mut (u64, u64), report: Report) {
+fn report_bytes(user: &UserLive, bytes: (u64, u64), reported: &mut (u64, u64), report: Report) {
     let (more_up, more_down) = (bytes.0 - reported.0, bytes.1 - reported.1);
     if report == Report::WhenMuch && more_up + more_down < limits::REPORT_BYTES {
         return;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::harness::bytes::assert_same;
 use crate::harness::client::{CONNECT, NO_AUTH, greeting, request};
 use crate::harness::dns_chain::DnsChain;
@@ -280,6 +282,33 @@ fn a_half_closed_session_ends_without_bytes_but_not_while_they_flow() {
         assert_eq!(got.len(), length, "{}", String::from_utf8_lossy(word));
         assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
     }
+}
+
+#[test]
+fn a_client_that_closes_in_the_middle_of_a_turn_has_its_time_limited_as_well() {
+    const LENGTH: usize = 2 * 1024 * 1024;
+    let (begin, begun) = std::sync::mpsc::channel();
+    let begun = std::sync::Mutex::new(begun);
+    let origin = Origin::serve(V4, move |mut stream| {
+        let bytes = pattern(1, LENGTH);
+        begun.lock().unwrap().recv().unwrap();
+        stream.write_all(&bytes).unwrap();
+        crate::harness::waiting::pause(Duration::from_secs(8));
+    });
+    let limits = ["--half-closed-timeout", "1s", "--idle-timeout", "off"];
+    let mut daemon = Daemon::start(&[&limits[..], &["--buffer-size", "4k"]].concat());
+    let mut client = connect_through(daemon.address(), origin.address());
+    // The end and more bytes than one turn moves are there when it looks again.
+    daemon.signal(Signal::STOP);
+    crate::harness::waiting::pause(Duration::from_millis(100)); // Until all of its threads have stopped.
+    begin.send(()).unwrap();
+    client.half_close();
+    crate::harness::waiting::pause(Duration::from_millis(300)); // Until all that fits has come.
+    daemon.signal(Signal::CONT);
+    assert_same(&client.read(LENGTH), &pattern(1, LENGTH), "what the origin sent");
+    let silent_since = Instant::now();
+    assert_eq!(client.expect_end(), Ending::Reset);
+    assert!(silent_since.elapsed() < Duration::from_secs(4), "{:?}", silent_since.elapsed());
 }
 
 #[test]
