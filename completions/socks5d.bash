@@ -23,7 +23,7 @@ _socks5d() {
 
     case "${cmd}" in
         socks5d)
-            opts="-v -h -l -p -L -P -u -a -N -D --version --help --socks-addr --socks-port --admin-addr --admin-port --admin-transport --admin-udp-port --metrics-listen --user --admin --users-file --auth --deny-private --dns --doh-ip --doh-port --doh-host --doh-path --doh-query --doh-method-post --hosts --resolv-conf --buffer-size --max-sessions --max-sessions-per-source --bind-outgoing --tcp-keepalive --tcp-user-timeout --tcp-congestion --mark --dissector --no-dissectors --idle-timeout --no-idle-timeout --handshake-timeout --connect-timeout --half-closed-timeout --poll-timeout --drain-timeout --access-log --log-format --log-level --metrics-users --workers --state-dir --config"
+            opts="-v -h -l -p -L -P -u -a -N -D --version --help --socks-addr --socks-port --admin-addr --admin-port --admin-transport --admin-udp-port --metrics-listen --user --admin --users-file --auth --deny-private --dns --doh-ip --doh-port --doh-host --doh-path --doh-query --doh-method-post --hosts --resolv-conf --buffer-size --max-sessions --max-sessions-per-source --spread-from --bind-outgoing --tcp-keepalive --tcp-user-timeout --tcp-congestion --mark --dissector --no-dissectors --idle-timeout --no-idle-timeout --handshake-timeout --connect-timeout --half-closed-timeout --poll-timeout --drain-timeout --access-log --log-format --log-level --metrics-users --workers --state-dir --config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -179,6 +179,10 @@ _socks5d() {
                     return 0
                     ;;
                 --max-sessions-per-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spread-from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

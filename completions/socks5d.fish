@@ -30,6 +30,7 @@ complete -c socks5d -l resolv-conf -d 'Where the servers for plain DNS stand, as
 complete -c socks5d -l buffer-size -d 'I/O buffer: the most that one read takes [512 B to 16 MiB; default 256 KiB]' -r
 complete -c socks5d -l max-sessions -d 'Sessions at once; above, new ones wait to be accepted. auto: as many as descriptors allow [1 to 4194304, or auto; default auto]' -r
 complete -c socks5d -l max-sessions-per-source -d 'Sessions at once from one address; further ones are closed [1 to 4194304, or off; default off]' -r
+complete -c socks5d -l spread-from -d 'Sessions of the first worker from which on new ones go to the others too; 0: at once [0 to 4194304; default 64]' -r
 complete -c socks5d -l bind-outgoing -d 'Connect to origins from this address; auto: the kernel chooses [at most one IPv4 and one IPv6 address, or auto; default auto; repeatable]' -r
 complete -c socks5d -l tcp-keepalive -d 'Probe connections that are silent for that long, so that dead peers are noticed [1 s to 32767 s, or off; default 60 s]' -r
 complete -c socks5d -l tcp-user-timeout -d 'Break a connection whose bytes were not acknowledged for that long; off: the kernel\'s patience [100 ms to 86400 s, or off; default off]' -r

@@ -68,6 +68,8 @@ pub enum Message {
     TellNews(Switch),
     /// Nobody follows this session any more.
     Untrace(SessionId),
+    /// Another number of workers is to accept.
+    LookAround,
     /// Accept no more; end once the last session has.
     Drain,
     /// End every session and then the worker.

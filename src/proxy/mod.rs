@@ -27,6 +27,7 @@ pub mod dissect;
 
 // The shell.
 pub mod inbox;
+mod intake;
 mod notice;
 pub mod plane;
 mod slot;

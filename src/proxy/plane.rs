@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -100,6 +100,7 @@ impl Plane {
             start: parts.start,
             epoch,
             paused_count: AtomicUsize::new(0),
+            is_crowded: AtomicBool::new(parts.snapshot.settings.spread_from == 0),
         });
         let door = Arc::new(Door::new(count, Arc::clone(&parts.waker)));
         let mut threads = Vec::new();

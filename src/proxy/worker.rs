@@ -6,25 +6,23 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use super::accept::{Admission, Listener};
 use super::carrier::Dock;
 use super::desk::Desk;
 use super::door::Door;
-use super::inbox::{Connection, Inbox, Message, SessionKey, Snapshot, Waiting};
-use super::live::Happened;
-use super::loan::Heat;
+use super::inbox::{Inbox, Message, SessionKey, Snapshot, Waiting};
+use super::intake::Accepting;
 use super::mover::Tools;
-use super::order::{Links, Order};
-use super::session::{AttemptId, Facts, Output, Session};
-use super::slot::{Handshake, SideOf, Slot, Socket};
+use super::order::Order;
+use super::session::Output;
+use super::slot::{SideOf, Slot};
 use super::timers::{Tick, Wheel};
 use crate::ids::{SessionId, WorkerId};
 use crate::limits;
@@ -32,11 +30,10 @@ use crate::logging::{AccessSink, CloseReason};
 use crate::metrics::{Counter, Counters, Gauge};
 use crate::resolver::{self, Resolver};
 use crate::store::Store;
-use crate::sys::epoll;
 
 /// Tokens by their top two bits: 00 sessions, 01 the resolver, 10 listeners and the waker.
 const KIND_MASK: usize = 0b11 << 62;
-const LISTENER_BASE: usize = 0b10 << 62;
+pub(super) const LISTENER_BASE: usize = 0b10 << 62;
 pub(super) const WAKER: Token = Token(LISTENER_BASE | 1 << 32);
 
 /// What all workers share.
@@ -58,6 +55,8 @@ pub struct Shared {
     pub epoch: Instant,
     /// Workers that do not accept for want of places or descriptors.
     pub paused_count: AtomicUsize,
+    /// The first worker has so many sessions that the others accept, too.
+    pub(super) is_crowded: AtomicBool,
 }
 
 /// What one worker begins with.
@@ -105,21 +104,9 @@ pub(super) struct Worker {
     messages: Waiting,
     expired: Vec<(Tick, u64)>,
     pub(super) sessions_begun: u64,
-    accepting: Accepting,
+    pub(super) accepting: Accepting,
     /// Since when access lines wait in the sink.
     lines_since: Option<Instant>,
-}
-
-/// Whether the listeners are in this worker's epoll.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    Yes,
-    /// For want of places or descriptors, until then or until a session ends.
-    PausedUntil(Instant),
-    /// Not until it is told to.
-    Resting,
-    /// Draining: never again.
-    Over,
 }
 
 impl Worker {
@@ -161,7 +148,7 @@ impl Worker {
     /// Serves until told to stop, or until the last session has ended after a drain.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(limits::EVENTS_PER_POLL);
-        self.resume_accepting();
+        self.accept_if_needed();
         loop {
             match self.poll.poll(&mut events, Some(self.patience())) {
                 Ok(()) => {}
@@ -209,12 +196,9 @@ impl Worker {
         if !self.queue.is_empty() || !self.bulk_queue.is_empty() || self.desk.is_busy() {
             return Duration::ZERO;
         }
-        let retry = match self.accepting {
-            Accepting::PausedUntil(at) => Some(at),
-            Accepting::Yes | Accepting::Resting | Accepting::Over => None,
-        };
         let lines = self.lines_since.map(|since| since + limits::ACCESS_LOG_LINGER);
-        let moments = [self.wheel.next(), self.resolver.deadline(), retry, lines, self.desk.traces.due];
+        let moments =
+            [self.wheel.next(), self.resolver.deadline(), self.accept_retry(), lines, self.desk.traces.due];
         let earliest = moments.into_iter().flatten().min();
         let poll_timeout = self.snapshot.settings.poll_timeout;
         earliest.map_or(poll_timeout, |at| at.saturating_duration_since(Instant::now()).min(poll_timeout))
@@ -238,6 +222,7 @@ impl Worker {
                 Message::Forget(id) => self.desk.forget(id),
                 Message::TellNews(switch) => self.desk.news = switch,
                 Message::Untrace(id) => self.end_trace(id),
+                Message::LookAround => self.look_around(),
                 Message::Drain => self.stop_accepting(),
                 Message::Stop => {
                     self.stop_accepting();
@@ -351,7 +336,7 @@ impl Worker {
             self.resolver.on_deadline(self.now, self.poll.registry());
             self.answer_lookups();
         }
-        if matches!(self.accepting, Accepting::PausedUntil(at) if self.now >= at) {
+        if self.accept_retry().is_some_and(|at| self.now >= at) {
             self.resume_accepting();
         }
     }
@@ -400,6 +385,7 @@ impl Worker {
             self.counters.add(Counter::NewsDropped, lost);
         }
         self.counters.set(Gauge::SessionsCurrent, self.sessions.len() as u64);
+        self.note_crowd();
         if self.sink.has_lines() {
             let since = *self.lines_since.get_or_insert(self.now);
             if self.now >= since + limits::ACCESS_LOG_LINGER {
@@ -435,13 +421,6 @@ impl Worker {
     }
 }
 
-/// What is known of a listener's backlog after some accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backlog {
-    Empty,
-    Unknown,
-}
-
 /// Whether the worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
@@ -454,216 +433,4 @@ enum Life {
 pub(super) enum Weight {
     Light,
     Heavy,
-}
-
-// Accepting.
-impl Worker {
-    /// Accepts a few connections of a listener; what is left there wakes some worker again.
-    fn accept(&mut self, place: usize) -> Backlog {
-        if self.accepting != Accepting::Yes {
-            return Backlog::Unknown;
-        }
-        let shared = Arc::clone(&self.shared);
-        let Some(listener) = shared.listeners.get(place) else { return Backlog::Unknown };
-        for _ in 0..limits::ACCEPTS_PER_TURN {
-            // The place is taken before the connection: what cannot be served stays in the backlog.
-            if !shared.admission.reserve() {
-                self.pause_accepting();
-                return Backlog::Unknown;
-            }
-            match listener.socket.accept() {
-                Ok((socket, client)) => self.admit(listener, socket.into(), client),
-                Err(error) => {
-                    shared.admission.cancel();
-                    if error.kind() == io::ErrorKind::WouldBlock {
-                        return Backlog::Empty;
-                    }
-                    self.counters.count(Counter::AcceptFailed);
-                    // Else the client was gone before we came (accept(2), "Error handling").
-                    if !is_peer_error(&error) {
-                        log::debug!("accepting pauses: worker={} error=\"{error}\"", self.id.0);
-                        self.pause_accepting();
-                        return Backlog::Unknown;
-                    }
-                }
-            }
-        }
-        Backlog::Unknown
-    }
-
-    /// Accepts what waits at every listener, a few connections of each. Whether nothing is left that this
-    /// worker could take.
-    pub(super) fn empty_backlogs(&mut self) -> bool {
-        let are_empty = (0..self.shared.listeners.len()).all(|place| self.accept(place) == Backlog::Empty);
-        are_empty || self.accepting != Accepting::Yes
-    }
-
-    /// Accepts no more until it is told to.
-    pub(super) fn rest(&mut self) {
-        match self.accepting {
-            Accepting::Yes => self.take_listeners_out(),
-            Accepting::PausedUntil(_) | Accepting::Resting => {}
-            Accepting::Over => return,
-        }
-        self.set_accepting(Accepting::Resting);
-    }
-
-    /// The end of a rest.
-    pub(super) fn accept_again(&mut self) {
-        if self.accepting == Accepting::Resting {
-            self.resume_accepting();
-        }
-    }
-
-    fn admit(&mut self, listener: &Listener, socket: std::net::TcpStream, client: SocketAddr) {
-        let Some(place) = self.shared.admission.enter(client.ip()) else {
-            return self.counters.count(Counter::SourceLimit);
-        };
-        self.counters.count(Counter::SessionsAccepted);
-        let connection = Connection { socket, listener: listener.id, client, place };
-        let connection = match self.less_loaded() {
-            Some(other) => {
-                other.load.fetch_add(1, Ordering::Relaxed);
-                match other.send(Message::Accepted(connection)) {
-                    Ok(()) => return self.counters.count(Counter::HandOff),
-                    Err(Message::Accepted(connection)) => {
-                        other.load.fetch_sub(1, Ordering::Relaxed);
-                        self.counters.count(Counter::InboxFull);
-                        connection
-                    }
-                    Err(_) => return,
-                }
-            }
-            None => connection,
-        };
-        self.inbox.load.fetch_add(1, Ordering::Relaxed);
-        self.begin(connection);
-    }
-
-    /// The least loaded worker, when this one's load exceeds it by more than one.
-    fn less_loaded(&self) -> Option<Arc<Inbox>> {
-        let load_of = |inbox: &Inbox| inbox.load.load(Ordering::Relaxed);
-        let least = self.shared.inboxes.iter().min_by_key(|inbox| load_of(inbox))?;
-        (load_of(&self.inbox) > load_of(least) + 1).then(|| Arc::clone(least))
-    }
-
-    /// A session begins.
-    fn begin(&mut self, connection: Connection) {
-        let mut stream = mio::net::TcpStream::from_std(connection.socket);
-        self.sessions_begun += 1;
-        let generation = u32::try_from(self.sessions_begun & u64::from(u32::MAX)).unwrap_or(0);
-        let id = self.youngest_id();
-        let entry = self.sessions.vacant_entry();
-        let key = SessionKey::new(entry.key(), generation);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(&mut stream, key.token(SideOf::Client), interest);
-        if let Err(error) = registered {
-            log::warn!("a connection could not be watched: client={} error=\"{error}\"", connection.client);
-            self.counters.count(Counter::AcceptFailed);
-            self.counters.count(Counter::SessionsClosed);
-            self.leave(connection.place);
-            return;
-        }
-        let deadline = self.now + self.snapshot.settings.handshake_timeout;
-        let mut client = Socket::new(stream);
-        client.ready.writable = true; // A new connection's send buffer is empty.
-        entry.insert(Slot {
-            id,
-            generation,
-            session: Some(Session::new(deadline)),
-            client: Some(client),
-            origin: None,
-            loan: None,
-            origin_attempt: AttemptId(0),
-            handshake: Some(Box::new(Handshake::default())),
-            facts: Facts::new(self.shared.store.directory().anonymous()),
-            client_address: connection.client,
-            listener: connection.listener,
-            place: Some(connection.place),
-            begun: self.now,
-            armed: Tick::NEVER,
-            queued: false,
-            heat: Heat::default(),
-            kept_alive: false,
-            traced: false,
-            links: Links::default(),
-            counted: false,
-            reported: (0, 0),
-        });
-        self.order.append(&mut self.sessions, key.index());
-        self.arm(key);
-        self.announce(key, Happened::Opened);
-    }
-
-    /// Gives a session's place back.
-    pub(super) fn leave(&mut self, place: super::accept::Place) {
-        self.inbox.load.fetch_sub(1, Ordering::Relaxed);
-        self.shared.admission.leave(place);
-        if matches!(self.accepting, Accepting::PausedUntil(_)) {
-            self.resume_accepting();
-        }
-    }
-
-    fn resume_accepting(&mut self) {
-        self.set_accepting(Accepting::Yes);
-        for listener in &self.shared.listeners {
-            let token = Token(LISTENER_BASE | usize::from(listener.id.0));
-            if let Err(error) = epoll::share_listener(&self.poll, &listener.socket, token) {
-                log::error!(
-                    "a listener could not be watched: address={} error=\"{error}\"",
-                    listener.address
-                );
-            }
-        }
-    }
-
-    fn pause_accepting(&mut self) {
-        self.counters.count(Counter::AcceptPaused);
-        self.take_listeners_out();
-        self.set_accepting(Accepting::PausedUntil(self.now + limits::ACCEPT_RETRY));
-    }
-
-    fn stop_accepting(&mut self) {
-        if self.accepting == Accepting::Yes {
-            self.take_listeners_out();
-        }
-        self.set_accepting(Accepting::Over);
-    }
-
-    fn set_accepting(&mut self, accepting: Accepting) {
-        let is_paused = |accepting: Accepting| matches!(accepting, Accepting::PausedUntil(_));
-        match (is_paused(self.accepting), is_paused(accepting)) {
-            (false, true) => drop(self.shared.paused_count.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.shared.paused_count.fetch_sub(1, Ordering::Relaxed)),
-            (true, true) | (false, false) => {}
-        }
-        self.accepting = accepting;
-    }
-
-    fn take_listeners_out(&mut self) {
-        for listener in &self.shared.listeners {
-            if let Err(error) = epoll::unshare_listener(&self.poll, &listener.socket) {
-                log::debug!("a listener was not watched: address={} error=\"{error}\"", listener.address);
-            }
-        }
-    }
-}
-
-/// Errors of accept(2) that concern one connection only.
-fn is_peer_error(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EINTR
-                | libc::EPROTO
-                | libc::EPERM
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-        )
-    )
 }

@@ -229,6 +229,8 @@ pub struct Settings {
     pub max_sessions: Option<usize>,
     /// Sessions at once from one address. `None`: no limit.
     pub max_sessions_per_source: Option<usize>,
+    /// Sessions of the first worker from which on the others accept as well.
+    pub spread_from: usize,
     /// Refuses destinations that are not public.
     pub deny_private: bool,
     /// Source addresses for outgoing connections, at most one of each family.
@@ -294,6 +296,7 @@ impl Settings {
             drain_timeout: Duration::ZERO,
             max_sessions: None,
             max_sessions_per_source: None,
+            spread_from: 0,
             deny_private: true,
             bind_outgoing: Vec::new(),
             tcp_keepalive: None,

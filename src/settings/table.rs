@@ -364,6 +364,20 @@ static TABLE: &[Row] = &[
         ),
     },
     Row {
+        name: "spread-from",
+        short: None,
+        group: SESSIONS,
+        help: "Sessions of the first worker from which on new ones go to the others too; 0: at once",
+        live: true,
+        // Few sessions cost least on one thread, which sleeps and wakes less often than two that are half busy. So many
+        // leave it time all the same: an exchange costs it some 10 µs, and a network takes longer for one.
+        binding: field!(
+            spread_from,
+            Count { unit: "sessions", min: 0, max: limits::SESSIONS_PER_WORKER_MAX },
+            64
+        ),
+    },
+    Row {
         name: "bind-outgoing",
         short: None,
         group: SESSIONS,

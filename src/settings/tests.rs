@@ -110,6 +110,7 @@ fn every_setting_has_the_default_that_is_documented() {
         drain_timeout: Duration::from_secs(10),
         max_sessions: None,
         max_sessions_per_source: None,
+        spread_from: 64,
         deny_private: false,
         bind_outgoing: vec![],
         tcp_keepalive: Some(Duration::from_secs(60)),
@@ -172,6 +173,7 @@ fn the_columns_that_the_admin_channel_shows() {
         buffer-size | bytes | B | 512 B to 16 MiB | 256 KiB | live
         max-sessions | count | sessions | 1 to 4194304, or auto | auto | live
         max-sessions-per-source | count | sessions | 1 to 4194304, or off | off | live
+        spread-from | count | sessions | 0 to 4194304 | 64 | live
         bind-outgoing | addresses |  | at most one IPv4 and one IPv6 address, or auto | auto | live
         tcp-keepalive | duration | s | 1 s to 32767 s, or off | 60 s | live
         tcp-user-timeout | duration | s | 100 ms to 86400 s, or off | off | live
@@ -211,7 +213,7 @@ fn other_value(name: &str) -> &'static str {
         "dns" => "system",
         "workers" => "1000",
         "buffer-size" => "1000 B",
-        "max-sessions" | "max-sessions-per-source" => "12",
+        "max-sessions" | "max-sessions-per-source" | "spread-from" => "12",
         "access-log" => "/var/log/a b.log",
         "log-format" => "json",
         "log-level" => "trace",

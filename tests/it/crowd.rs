@@ -2,9 +2,10 @@
 
 use std::sync::Barrier;
 
+use crate::harness::admin_v2::Client2;
 use crate::harness::machine::raise_descriptors;
 use crate::harness::origin::{Origin, V4, V6};
-use crate::harness::{Client, Daemon, Ending, Rng, connect_through, exclusive, pattern};
+use crate::harness::{Client, Daemon, Ending, Rng, connect_through, eventually, exclusive, pattern};
 
 const SESSIONS_COUNT: usize = 1000;
 const THREADS_COUNT: usize = 20;
@@ -71,4 +72,29 @@ fn a_thousand_sessions_at_once_complete_with_one_worker_and_small_buffers() {
     let _alone = exclusive();
     let daemon = Daemon::start(&["--workers", "1", "--buffer-size", "512"]);
     crowd(&daemon, &[Origin::echo(V4)]);
+}
+
+#[test]
+fn few_sessions_share_the_first_worker_and_many_are_spread() {
+    let daemon = Daemon::start(&["--admin", "root:secret", "--workers", "3", "--spread-from", "8"]);
+    let mut admin = Client2::log_in(&daemon, b"root", b"secret");
+    let origin = Origin::echo(V4);
+    let open = |count| (0..count).map(|_| connect_through(daemon.address(), origin.address()));
+    for _ in 0..2 {
+        let mut clients: Vec<_> = open(8).collect();
+        eventually("the first has eight", || admin.sessions_by_worker()[..3] == [8, 0, 0]);
+        clients.extend(open(22));
+        let is_even = |counts: &[u64]| counts.iter().all(|count| (9..=11).contains(count));
+        eventually("each has a third", || is_even(&admin.sessions_by_worker()[..3]));
+        // Half of the first eight are gone: the others have their sessions to the end, and get no more.
+        let stay: Vec<_> = clients.drain(8..14).collect();
+        drop(clients);
+        eventually("they are over", || admin.sessions_by_worker().iter().sum::<u64>() == 6);
+        let before = admin.sessions_by_worker();
+        let more: Vec<_> = open(2).collect();
+        let after = [before[0] + 2, before[1], before[2]];
+        eventually("new ones go to the first", || admin.sessions_by_worker()[..3] == after);
+        drop((stay, more));
+        eventually("all are over", || admin.sessions_by_worker().iter().sum::<u64>() == 0);
+    }
 }

@@ -43,6 +43,7 @@ const PROBES: &[(&str, fn())] = &[
     ("buffer-size", buffer_size),
     ("max-sessions", max_sessions),
     ("max-sessions-per-source", max_sessions_per_source),
+    ("spread-from", spread_from),
     ("bind-outgoing", bind_outgoing),
     ("tcp-keepalive", tcp_keepalive),
     ("tcp-user-timeout", tcp_user_timeout),
@@ -176,6 +177,20 @@ fn max_sessions_per_source() {
         Client::connect(trial.daemon.address()).expect_end();
     }
     drop(first);
+}
+
+fn spread_from() {
+    let mut trial = Trial::new(&["--spread-from", "64"]);
+    let first: Vec<_> = (0..SESSIONS).map(|_| trial.session()).collect();
+    eventually("all with the first", || trial.admin.sessions_by_worker()[..2] == [6, 0]);
+    trial.set("spread-from", "0");
+    let second: Vec<_> = (0..SESSIONS).map(|_| trial.session()).collect();
+    eventually("the other has as many", || trial.admin.sessions_by_worker()[1] >= 5);
+    trial.set("spread-from", "64");
+    let before = trial.admin.sessions_by_worker();
+    let third: Vec<_> = (0..SESSIONS).map(|_| trial.session()).collect();
+    eventually("the first alone", || trial.admin.sessions_by_worker()[..2] == [before[0] + 6, before[1]]);
+    drop((first, second, third));
 }
 
 // ---- names ----------------------------------------------------------------------------------------------

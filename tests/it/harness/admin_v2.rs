@@ -8,7 +8,8 @@ use pipo_encap::CloseReason;
 use pipo_protocol::v2::events::{Event, Happening};
 use pipo_protocol::v2::login::{ClientStarted, Transcript};
 use pipo_protocol::v2::messages::{
-    Goodbye, HelloReply, HelloRequest, LoginChallenge, LoginDone, Nonce, Part, Verifier,
+    Goodbye, HelloReply, HelloRequest, ListRequest, LoginChallenge, LoginDone, Nonce, Part, Verifier,
+    WorkerPart,
 };
 use pipo_protocol::v2::{
     Command, ErrorBody, Header, Kind, Message, Record, Reply, Request, Role, Status, Word, encode_raw,
@@ -171,6 +172,13 @@ impl Client2 {
     /// The status of a request that is refused.
     pub(crate) fn refusal(&mut self, request: &Request) -> Status {
         self.ask(request).map(|reply| panic!("{reply:?}")).unwrap_err().0
+    }
+
+    /// How many sessions each worker has; carriers, which have none, behind them.
+    pub(crate) fn sessions_by_worker(&mut self) -> Vec<u64> {
+        let request = Request::ServerWorkers(ListRequest { credit: CREDIT });
+        let (_, rows) = self.rows::<WorkerPart>(&request, 1);
+        rows.iter().map(|row| row.sessions_count).collect()
     }
 
     /// Asks for a list on a channel, returns credit as the parts come, and gives all rows.

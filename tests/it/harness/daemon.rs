@@ -346,6 +346,7 @@ impl Builder {
             .env("XDG_STATE_HOME", self.folder.path())
             .env("SOCKS5D_HOSTS", hosts)
             .env("SOCKS5D_RESOLV_CONF", resolv_conf)
+            .env("SOCKS5D_SPREAD_FROM", "0") // Few sessions are to meet all workers.
             .env("RUST_BACKTRACE", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path());
