@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use slab::Slab;
 
 use super::inbox::{Inbox, SessionKey};
@@ -261,7 +261,7 @@ impl Carrier {
                 return;
             }
             Err(fault) => {
-                cargo.relay.take_held().into_iter().for_each(|held| self.tools.drop_held(held));
+                cargo.relay.drop_held(&mut self.tools);
                 Returned::Broken(fault)
             }
         };
@@ -275,9 +275,8 @@ impl Carrier {
 }
 
 fn board(cargo: &mut Cargo, registry: &Registry, key: SessionKey) -> io::Result<()> {
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    registry.register(&mut cargo.client.stream, key.token(SideOf::Client), interest)?;
-    registry.register(&mut cargo.origin.stream, key.token(ORIGIN), interest)
+    cargo.client.watch(registry, key.token(SideOf::Client))?;
+    cargo.origin.watch(registry, key.token(ORIGIN))
 }
 
 /// Whoever was not watched needs not be left.

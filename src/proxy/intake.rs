@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::accept::{Listener, Place};
 use super::inbox::{Connection, Inbox, Message, SessionKey};
@@ -188,15 +188,13 @@ impl Worker {
 
     /// A session begins.
     pub(super) fn begin(&mut self, connection: Connection) {
-        let mut stream = mio::net::TcpStream::from_std(connection.socket);
+        let mut client = Socket::new(mio::net::TcpStream::from_std(connection.socket));
         self.sessions_begun += 1;
         let generation = u32::try_from(self.sessions_begun & u64::from(u32::MAX)).unwrap_or(0);
         let id = self.youngest_id();
         let entry = self.sessions.vacant_entry();
         let key = SessionKey::new(entry.key(), generation);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(&mut stream, key.token(SideOf::Client), interest);
-        if let Err(error) = registered {
+        if let Err(error) = client.watch(self.poll.registry(), key.token(SideOf::Client)) {
             log::warn!("a connection could not be watched: client={} error=\"{error}\"", connection.client);
             self.counters.count(Counter::AcceptFailed);
             self.counters.count(Counter::SessionsClosed);
@@ -204,7 +202,6 @@ impl Worker {
             return;
         }
         let deadline = self.now + self.snapshot.settings.handshake_timeout;
-        let mut client = Socket::new(stream);
         client.ready.writable = true; // A new connection's send buffer is empty.
         entry.insert(Slot {
             id,

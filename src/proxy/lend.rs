@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mio::Interest;
-
 use super::carrier::Errand;
 use super::inbox::SessionKey;
 use super::loan::{Cargo, Loan, Returned};
@@ -23,6 +21,7 @@ impl Worker {
             return;
         };
         let Some(slot) = self.sessions.get_mut(key.index()) else { return };
+        slot.keep_origin_alive(&self.snapshot.tcp);
         let (mut client, mut origin, relay) =
             match (slot.client.take(), slot.origin.take(), slot.session.take()) {
                 (Some(client), Some(origin), Some(Session::Relay(relay))) => (client, origin, relay),
@@ -34,12 +33,6 @@ impl Worker {
         for socket in [&mut client, &mut origin] {
             if let Err(error) = self.poll.registry().deregister(&mut socket.stream) {
                 log::debug!("a relay was not watched: session={} error=\"{error}\"", slot.id);
-            }
-        }
-        if !slot.kept_alive {
-            slot.kept_alive = true;
-            if let Err(error) = self.snapshot.tcp.set_keepalive_on_origin(&origin.stream) {
-                log::debug!("an origin is not probed: session={} error=\"{error}\"", slot.id);
             }
         }
         relay.leave(&mut self.tools);
@@ -96,8 +89,7 @@ impl Worker {
         let origin_side = SideOf::Attempt(slot.origin_attempt);
         for (socket, side) in [(&mut slot.client, SideOf::Client), (&mut slot.origin, origin_side)] {
             let Some(socket) = socket else { continue };
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(&mut socket.stream, key.token(side), interest) {
+            if let Err(error) = socket.watch(self.poll.registry(), key.token(side)) {
                 log::warn!("a relay could not be watched: session={} error=\"{error}\"", slot.id);
                 socket.ready.broken = true; // Its next turn will end it.
             }

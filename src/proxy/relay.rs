@@ -176,6 +176,11 @@ impl Relay {
         [std::mem::take(&mut self.up.held), std::mem::take(&mut self.down.held)]
     }
 
+    /// Puts away what was read and will not be passed on.
+    pub(super) fn drop_held(&mut self, tools: &mut Tools) {
+        self.take_held().into_iter().for_each(|held| tools.drop_held(held));
+    }
+
     /// From here on what is held counts among that of these tools.
     pub(super) fn come_under(&self, tools: &mut Tools) {
         [&self.up.held, &self.down.held].into_iter().for_each(|held| tools.take_over(held));
@@ -229,12 +234,6 @@ pub(super) fn overdue(ended: EndedSides) -> (Counter, CloseReason) {
 }
 
 impl Direction {
-    /// What the session still held when it ended.
-    #[must_use]
-    pub fn into_held(self) -> Held {
-        self.held
-    }
-
     /// Bytes that were read and not passed on.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

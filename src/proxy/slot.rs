@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
+use mio::{Interest, Registry};
 
 use super::accept::Place;
 use super::inbox::SessionKey;
@@ -18,6 +19,7 @@ use super::timers::Tick;
 use crate::ids::{ListenerId, SessionId};
 use crate::limits;
 use crate::sys::pipe::Pipe;
+use crate::sys::socket::TcpOptions;
 
 /// A session of a worker. An idle relay is this and two descriptors.
 #[derive(Debug)]
@@ -132,6 +134,17 @@ impl SessionKey {
     }
 }
 
+impl Slot {
+    /// Has the connection to the origin probed when it is silent, from the first time on.
+    pub(super) fn keep_origin_alive(&mut self, tcp: &TcpOptions) {
+        let Some(origin) = self.origin.as_ref().filter(|_| !self.kept_alive) else { return };
+        self.kept_alive = true;
+        if let Err(error) = tcp.set_keepalive_on_origin(&origin.stream) {
+            log::debug!("an origin is not probed: session={} error=\"{error}\"", self.id);
+        }
+    }
+}
+
 impl Chained for Slot {
     fn links(&mut self) -> &mut Links {
         &mut self.links
@@ -141,6 +154,11 @@ impl Chained for Slot {
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self { stream, ready: Ready::default() }
+    }
+
+    /// Has its events told under that token.
+    pub(super) fn watch(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Notes what an event says.

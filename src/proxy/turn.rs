@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use mio::Interest;
-
 use super::connect::AttemptError;
 use super::inbox::{Message, SessionKey};
 use super::live::Happened;
@@ -322,18 +320,16 @@ impl Worker {
         let source = self.snapshot.policy.source_for(address.ip());
         let stream =
             socket::connect(address, source, &self.snapshot.tcp).map_err(|error| attempt_error(&error))?;
-        let mut stream = mio::net::TcpStream::from_std(stream);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut stream, key.token(SideOf::Attempt(id)), interest)
+        let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
+        socket
+            .watch(self.poll.registry(), key.token(SideOf::Attempt(id)))
             .map_err(|error| attempt_error(&error))?;
         let place = self
             .slot(key)
             .and_then(|slot| slot.handshake.as_mut())
             .and_then(|handshake| handshake.attempts.get_mut(usize::from(id.0)));
         if let Some(place) = place {
-            *place = Some(Socket::new(stream));
+            *place = Some(socket);
         }
         Ok(())
     }
@@ -477,14 +473,13 @@ impl Worker {
         if slot.handshake.as_ref().is_some_and(|handshake| handshake.looking_up) {
             self.resolver.forget(Waiter(key.0));
         }
-        if let Some(Session::Relay(relay)) = slot.session.take() {
+        if let Some(Session::Relay(mut relay)) = slot.session.take() {
             // Whoever is still connected must not take the cut for an orderly end.
             if reason != CloseReason::Finished {
                 let sockets = slot.client.iter().chain(&slot.origin);
                 sockets.for_each(|socket| socket::reset_on_close(&socket.stream));
             }
-            self.tools.drop_held(relay.up.into_held());
-            self.tools.drop_held(relay.down.into_held());
+            relay.drop_held(&mut self.tools);
         }
         self.counters.count(Counter::SessionsClosed);
         if reason == CloseReason::Killed {

@@ -348,12 +348,7 @@ impl Worker {
         slot.armed = Tick::NEVER;
         // The first tick of a relay comes when the handshake's time would have been over: whoever lasts that
         // long may last longer.
-        if let Some(origin) = slot.origin.as_ref().filter(|_| !slot.kept_alive) {
-            slot.kept_alive = true;
-            if let Err(error) = snapshot.tcp.set_keepalive_on_origin(&origin.stream) {
-                log::debug!("an origin is not probed: session={} error=\"{error}\"", slot.id);
-            }
-        }
+        slot.keep_origin_alive(&snapshot.tcp);
         if slot.deadline(&snapshot.rules).is_some_and(|deadline| now >= deadline) {
             self.deadline_has_come(key);
         }
