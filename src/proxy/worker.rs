@@ -379,8 +379,8 @@ impl Worker {
         if lost > 0 {
             self.counters.add(Counter::NewsDropped, lost);
         }
-        self.counters.set(Gauge::SessionsCurrent, self.sessions.len() as u64);
         self.note_crowd();
+        self.counters.set(Gauge::SessionsCurrent, self.sessions.len() as u64);
         if self.sink.has_lines() {
             let since = *self.lines_since.get_or_insert(self.now);
             if self.now >= since + limits::ACCESS_LOG_LINGER {

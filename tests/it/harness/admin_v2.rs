@@ -8,8 +8,8 @@ use pipo_encap::CloseReason;
 use pipo_protocol::v2::events::{Event, Happening};
 use pipo_protocol::v2::login::{ClientStarted, Transcript};
 use pipo_protocol::v2::messages::{
-    Goodbye, HelloReply, HelloRequest, ListRequest, LoginChallenge, LoginDone, Nonce, Part, Verifier,
-    WorkerPart,
+    Goodbye, HelloReply, HelloRequest, ListRequest, LoginChallenge, LoginDone, Nonce, Part,
+    SessionListRequest, SessionPart, Verifier, WorkerPart,
 };
 use pipo_protocol::v2::{
     Command, ErrorBody, Header, Kind, Message, Record, Reply, Request, Role, Status, Word, encode_raw,
@@ -174,8 +174,17 @@ impl Client2 {
         self.ask(request).map(|reply| panic!("{reply:?}")).unwrap_err().0
     }
 
-    /// How many sessions each worker has; carriers, which have none, behind them.
+    /// How many sessions each worker has; carriers, which have none, behind them. Every worker has acted on what it
+    /// was told before.
     pub(crate) fn sessions_by_worker(&mut self) -> Vec<u64> {
+        let counts = self.session_counts();
+        let everybody =
+            SessionListRequest { credit: CREDIT, filter: None, sort: None, descending: None, limit: None };
+        self.rows::<SessionPart>(&Request::SessionList(everybody), 1);
+        counts
+    }
+
+    fn session_counts(&mut self) -> Vec<u64> {
         let request = Request::ServerWorkers(ListRequest { credit: CREDIT });
         let (_, rows) = self.rows::<WorkerPart>(&request, 1);
         rows.iter().map(|row| row.sessions_count).collect()
