@@ -34,7 +34,7 @@ complete -c socks5d -l spread-from -d 'Sessions of the first worker from which o
 complete -c socks5d -l bind-outgoing -d 'Connect to origins from this address; auto: the kernel chooses [at most one IPv4 and one IPv6 address, or auto; default auto; repeatable]' -r
 complete -c socks5d -l tcp-keepalive -d 'Probe connections that are silent for that long, so that dead peers are noticed [1 s to 32767 s, or off; default 60 s]' -r
 complete -c socks5d -l tcp-user-timeout -d 'Break a connection whose bytes were not acknowledged for that long; off: the kernel\'s patience [100 ms to 86400 s, or off; default off]' -r
-complete -c socks5d -l tcp-congestion -d 'Congestion control of all connections; auto: the kernel\'s default [auto, or a name of tcp_available_congestion_control, at most 15 octets; default auto]' -r
+complete -c socks5d -l tcp-congestion -d 'Congestion control of all connections; auto: the kernel\'s default, on loopback reno [auto, or a name of tcp_available_congestion_control, at most 15 octets; default auto]' -r
 complete -c socks5d -l mark -d 'Mark connections to origins for routing rules (SO_MARK); takes CAP_NET_ADMIN [1 to 4294967295, or off; default off]' -r
 complete -c socks5d -l dissector -d 'Log credentials that new sessions send in clear (HTTP Basic, POP3) and the origin takes; mask: stars for the password [off, mask or full; default off]' -r -f -a "off\t''
 mask\t''

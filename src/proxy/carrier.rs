@@ -244,9 +244,9 @@ impl Carrier {
         let mut hold = loan.hold();
         let Some(cargo) = hold.cargo.as_mut() else { return };
         let Cargo { client, origin, relay, heat, user, reported } = cargo;
-        let turn = RelayTurn { key, relay, client, origin, heat, reported, user: user.live() };
+        let turn = RelayTurn { relay, client, origin, heat, reported, user: user.live() };
         let Moved { progress, half_closed_now, .. } = turn.take(&mut self.tools, &self.counters, self.now);
-        loan.publish(&cargo.relay, &self.tools);
+        loan.publish(&cargo.relay);
         let returned = match progress {
             Ok(Progress::Waiting) if cargo.heat.is_cold() && cargo.relay.holds_nothing() => Returned::Cooled,
             Ok(Progress::Finished) => Returned::Finished,

@@ -39,7 +39,7 @@ impl Worker {
         let user = Arc::clone(&slot.facts.user);
         let cargo = Cargo { client, origin, relay, heat: slot.heat, user, reported: slot.reported };
         let owner = Arc::clone(&self.inbox);
-        let loan = Arc::new(Loan::new(key, owner, self.shared.epoch, carrier, (cargo, &self.tools)));
+        let loan = Arc::new(Loan::new(key, owner, self.shared.epoch, carrier, cargo));
         slot.loan = Some(Arc::clone(&loan));
         dock.load.fetch_add(1, Ordering::Relaxed);
         dock.send(Errand::Take(loan));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Message, SessionKey};
 use super::live::EndedSides;
-use super::mover::{Held, Tools};
+use super::mover::Held;
 use super::relay::{Relay, deadline_of};
 use super::session::Rules;
 use super::side::Fault;
@@ -113,10 +113,10 @@ impl Loan {
         owner: Arc<Inbox>,
         epoch: Instant,
         carrier: usize,
-        (cargo, tools): (Cargo, &Tools),
+        cargo: Cargo,
     ) -> Self {
         let seen = Seen::default();
-        seen.publish(&cargo.relay, tools, epoch);
+        seen.publish(&cargo.relay, epoch);
         let hold = Hold { cargo: Some(cargo), is_aboard: true, left: Default::default() };
         Self { key, owner, epoch, carrier, place: AtomicUsize::new(usize::MAX), hold: Mutex::new(hold), seen }
     }
@@ -135,8 +135,8 @@ impl Loan {
     }
 
     /// Shows how it stands.
-    pub(super) fn publish(&self, relay: &Relay, tools: &Tools) {
-        self.seen.publish(relay, tools, self.epoch);
+    pub(super) fn publish(&self, relay: &Relay) {
+        self.seen.publish(relay, self.epoch);
     }
 
     /// Bytes up and down.
@@ -174,7 +174,7 @@ impl Loan {
 }
 
 impl Seen {
-    fn publish(&self, relay: &Relay, tools: &Tools, epoch: Instant) {
+    fn publish(&self, relay: &Relay, epoch: Instant) {
         let last_byte = relay.last_byte().saturating_duration_since(epoch).as_micros();
         let ended = relay.ended_sides();
         self.up.store(relay.up.bytes, Ordering::Relaxed);
@@ -184,6 +184,6 @@ impl Seen {
         self.last_byte_us.store(u64::try_from(last_byte).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.client_ended.store(ended.client, Ordering::Relaxed);
         self.origin_ended.store(ended.origin, Ordering::Relaxed);
-        self.is_spliced.store(relay.is_spliced(tools), Ordering::Relaxed);
+        self.is_spliced.store(relay.is_spliced(), Ordering::Relaxed);
     }
 }

@@ -5,7 +5,6 @@
 //! kept in a chunk or a pipe just until it is, and both go back to their pools then.
 
 use std::io::{self, ErrorKind};
-use std::time::Instant;
 
 use super::side::{Fault, Ready, Side};
 use crate::limits;
@@ -57,7 +56,8 @@ impl Pace {
     /// No further: so many small reads, less [`Self::SPLICED_FROM`], end splicing.
     const SURPLUS_MAX: u8 = 8;
 
-    fn is_spliced(self) -> bool {
+    /// Whether the direction is spliced, as long as there are pipes.
+    pub(super) fn is_spliced(self) -> bool {
         self.surplus >= Self::SPLICED_FROM
     }
 
@@ -88,9 +88,6 @@ pub struct Tools {
     pipes_count_max: usize,
     /// Bytes that one call may move.
     call_bytes_max: usize,
-    /// Which session moved much last, since when nobody else did, and whether that is long enough.
-    busiest: (u64, Option<Instant>),
-    is_one_alone: bool,
 }
 
 impl Held {
@@ -121,8 +118,6 @@ impl Tools {
             pipes_count: 0,
             pipes_count_max,
             call_bytes_max: usize::MAX,
-            busiest: (0, None),
-            is_one_alone: false,
         }
     }
 
@@ -136,20 +131,9 @@ impl Tools {
     }
 
     /// A session has moved so many bytes in a turn; is that much?
-    ///
-    /// One stream alone is copied: that costs more processor time, which nobody else wants at the moment, and
-    /// moves more bytes a second than splicing.
-    pub fn note_moved(&mut self, session: u64, bytes: u64, now: Instant) -> bool {
-        if !self.is_large(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-            return false;
-        }
-        let since = match self.busiest {
-            (last, Some(since)) if last == session => since,
-            (_, _) => now,
-        };
-        self.busiest = (session, Some(since));
-        self.is_one_alone = now.saturating_duration_since(since) >= limits::ALONE_TO_COPY;
-        true
+    #[must_use]
+    pub(super) fn is_much(&self, bytes: u64) -> bool {
+        self.is_large(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// Has no call move more than that: while one lasts, the kernel may let nobody else have its processor.
@@ -179,12 +163,6 @@ impl Tools {
         self.scratch.len().clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
     }
 
-    /// Whether a direction of that pace is spliced, as long as there are pipes.
-    #[must_use]
-    pub(super) fn splices(&self, pace: Pace) -> bool {
-        pace.is_spliced() && !self.is_one_alone
-    }
-
     /// Reads once and passes on what the other side takes; the rest is held.
     pub(super) fn carry<S: Side>(
         &mut self,
@@ -193,7 +171,7 @@ impl Tools {
         from: &mut S,
         to: &mut S,
     ) -> Result<Carried, Fault> {
-        if self.splices(*pace)
+        if pace.is_spliced()
             && let Some(pipe) = self.take_pipe()
         {
             return self.carry_spliced(held, pace, from, to, pipe);
@@ -521,7 +499,7 @@ mod tests {
         let spliced_after = |reads: &[usize]| {
             let mut pace = Pace::default();
             reads.iter().for_each(|bytes| tools.note_read(&mut pace, *bytes));
-            tools.splices(pace)
+            pace.is_spliced()
         };
         let (large, small) = (limits::LARGE_READ_BYTES, limits::LARGE_READ_BYTES - 1);
         assert!(!spliced_after(&[large]));
@@ -542,7 +520,7 @@ mod tests {
         let mut pace = Pace::default();
         tools.note_read(&mut pace, 4096);
         tools.note_read(&mut pace, 4096);
-        assert!(tools.splices(pace));
+        assert!(pace.is_spliced());
     }
 
     #[test]

@@ -88,6 +88,10 @@ impl Plane {
                 TellEnd { ended_count: Arc::clone(&carriers_ended_count), waker: Arc::clone(&parts.waker) };
             carriers.push(std::thread::Builder::new().name(format!("carrier {place}")).spawn(move || {
                 let _on_end = on_end;
+                // What gathers while others run takes fewer calls, and nobody who moves little waits for it.
+                if let Err(error) = thread::be_patient(limits::CARRIER_PROCESSOR_TURN) {
+                    log::debug!("a carrier interrupts whoever runs: error=\"{error}\"");
+                }
                 carrier.run()
             })?);
         }
@@ -170,7 +174,7 @@ impl Plane {
     /// Has connections that come in from now on behave so.
     pub fn set_tcp_options(&self, options: &TcpOptions) {
         for listener in &self.shared.listeners {
-            if let Err(error) = options.set_on_listener(&listener.socket) {
+            if let Err(error) = options.set_on_listener(&listener.socket, listener.address.ip()) {
                 log::warn!("TCP options were not set: address={} error=\"{error}\"", listener.address);
             }
         }

@@ -153,12 +153,12 @@ impl Relay {
 
     /// How most bytes travel: `splice` as soon as a direction does. What is looked at is copied.
     #[must_use]
-    pub fn mover(&self, tools: &Tools) -> &'static str {
-        if self.is_spliced(tools) { "splice" } else { "copy" }
+    pub fn mover(&self) -> &'static str {
+        if self.is_spliced() { "splice" } else { "copy" }
     }
 
-    pub(super) fn is_spliced(&self, tools: &Tools) -> bool {
-        let has_fast_direction = tools.splices(self.up_course.pace) || tools.splices(self.down_course.pace);
+    pub(super) fn is_spliced(&self) -> bool {
+        let has_fast_direction = self.up_course.pace.is_spliced() || self.down_course.pace.is_spliced();
         has_fast_direction && self.watch.is_none()
     }
 

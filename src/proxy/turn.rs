@@ -406,7 +406,7 @@ impl Worker {
         };
         let user = slot.facts.user.live();
         let (heat, reported) = (&mut slot.heat, &mut slot.reported);
-        let turn = RelayTurn { key, relay, client, origin, heat, reported, user };
+        let turn = RelayTurn { relay, client, origin, heat, reported, user };
         let Moved { progress, weight, half_closed_now } =
             turn.take(&mut self.tools, &self.counters, self.now);
         let is_watched = relay.watch().is_some();
@@ -575,7 +575,6 @@ impl Slot {
 
 /// One turn at a relay, whoever has it: its session's worker, or a carrier.
 pub(super) struct RelayTurn<'a> {
-    pub(super) key: SessionKey,
     pub(super) relay: &'a mut Relay,
     pub(super) client: &'a mut Socket,
     pub(super) origin: &'a mut Socket,
@@ -603,8 +602,7 @@ impl RelayTurn<'_> {
         let (up, down) = (bytes.0 - before.0, bytes.1 - before.1);
         counters.add(Counter::BytesUp, up);
         counters.add(Counter::BytesDown, down);
-        let moved_much = tools.note_moved(self.key.0, up + down, now);
-        let weight = if moved_much { Weight::Heavy } else { Weight::Light };
+        let weight = if tools.is_much(up + down) { Weight::Heavy } else { Weight::Light };
         self.heat.note(weight);
         report_bytes(self.user, bytes, self.reported, Report::WhenMuch);
         Moved { progress, weight, half_closed_now: relay.is_half_closed() && !was_half_closed }

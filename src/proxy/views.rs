@@ -103,7 +103,7 @@ impl Worker {
         let slot = self.sessions.get(key.index()).filter(|slot| slot.generation == key.generation())?;
         let row = slot.row(now);
         let mover = match (&slot.session, &slot.loan) {
-            (Some(Session::Relay(relay)), _) => Some(relay.mover(&self.tools)),
+            (Some(Session::Relay(relay)), _) => Some(relay.mover()),
             (_, Some(loan)) => Some(loan.mover()),
             (Some(_) | None, None) => None,
         };

@@ -413,7 +413,7 @@ static TABLE: &[Row] = &[
         name: "tcp-congestion",
         short: None,
         group: SESSIONS,
-        help: "Congestion control of all connections; auto: the kernel's default",
+        help: "Congestion control of all connections; auto: the kernel's default, on loopback reno",
         live: true,
         binding: field!(
             tcp_congestion,

@@ -21,6 +21,11 @@ pub struct TcpOptions {
     mark: Option<u32>,
 }
 
+/// The congestion control between two ends of one machine, unless a setting names another. There is no link to be
+/// estimated or shared, and one that paces, as BBR does, starts a timer for each burst: with it, streams move half as
+/// much. RFC 9293 (section 3.8.2) has every system know this one.
+const CONGESTION_ON_LOOPBACK: &str = "reno";
+
 /// An option that the system does not take. The operator is at fault.
 #[derive(Debug, thiserror::Error)]
 #[error("--{setting}: not accepted by the system: {cause}")]
@@ -54,12 +59,14 @@ impl TcpOptions {
         let socket = SockRef::from(&socket);
         self.set_keepalive(&socket).map_err(refused("tcp-keepalive"))?;
         self.set_user_timeout(&socket).map_err(refused("tcp-user-timeout"))?;
-        self.set_congestion(&socket).map_err(refused("tcp-congestion"))?;
+        if let Some(name) = &self.congestion {
+            socket.set_tcp_congestion(name.as_bytes()).map_err(refused("tcp-congestion"))?;
+        }
         self.set_mark(&socket).map_err(refused("mark"))
     }
 
-    /// Sets what a listener hands on to the connections that it accepts from now on.
-    pub fn set_on_listener(&self, listener: &impl AsFd) -> io::Result<()> {
+    /// Sets what a listener at `address` hands on to the connections that it accepts from now on.
+    pub fn set_on_listener(&self, listener: &impl AsFd, address: IpAddr) -> io::Result<()> {
         let socket = SockRef::from(listener);
         if self.keepalive.is_none() {
             socket.set_keepalive(false)?;
@@ -69,15 +76,27 @@ impl TcpOptions {
         }
         self.set_keepalive(&socket)?;
         self.set_user_timeout(&socket)?;
-        self.set_congestion(&socket)
+        match self.congestion_towards(address) {
+            Some(name) => socket.set_tcp_congestion(name.as_bytes()),
+            None => set_default_congestion(&socket, address),
+        }
     }
 
-    /// Sets what has to be set before a connect.
-    fn set_on_origin(&self, socket: &Socket) -> io::Result<()> {
+    /// Sets what has to be set before a connect to `address`.
+    fn set_on_origin(&self, socket: &Socket, address: IpAddr) -> io::Result<()> {
         let socket = SockRef::from(socket);
         self.set_mark(&socket)?;
         self.set_user_timeout(&socket)?;
-        self.set_congestion(&socket)
+        match self.congestion_towards(address) {
+            Some(name) => socket.set_tcp_congestion(name.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of the congestion control; `None`: the kernel's default.
+    fn congestion_towards(&self, address: IpAddr) -> Option<&str> {
+        let is_loopback = address.to_canonical().is_loopback();
+        self.congestion.as_deref().or(is_loopback.then_some(CONGESTION_ON_LOOPBACK))
     }
 
     /// Has a connection to an origin probed. Three calls that a session of a few seconds can do without.
@@ -94,13 +113,6 @@ impl TcpOptions {
     fn set_user_timeout(&self, socket: &SockRef<'_>) -> io::Result<()> {
         match self.user_timeout {
             Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
-            None => Ok(()),
-        }
-    }
-
-    fn set_congestion(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        match &self.congestion {
-            Some(name) => socket.set_tcp_congestion(name.as_bytes()),
             None => Ok(()),
         }
     }
@@ -179,7 +191,7 @@ pub fn connect(
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    options.set_on_origin(&socket)?;
+    options.set_on_origin(&socket, address.ip())?;
     if let Some(source) = source {
         // The port is chosen by connect, which knows the destination: 64,000 for each instead of in all.
         choose_port_late(&socket)?;
@@ -209,6 +221,17 @@ pub fn reset_on_close(socket: &impl AsFd) {
     }
 }
 
+/// Takes another congestion control back. New sockets have the default.
+fn set_default_congestion(socket: &SockRef<'_>, address: IpAddr) -> io::Result<()> {
+    let kind = Type::STREAM.cloexec();
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    let default = Socket::new_raw(domain, kind, Some(Protocol::TCP))?.tcp_congestion()?;
+    if socket.tcp_congestion()? == default {
+        return Ok(());
+    }
+    socket.set_tcp_congestion(default.split(|octet| *octet == 0).next().unwrap_or_default())
+}
+
 /// IP_BIND_ADDRESS_NO_PORT (ip(7)).
 fn choose_port_late(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
@@ -229,6 +252,7 @@ fn choose_port_late(socket: &Socket) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn a_second_listener_on_the_same_port_is_refused() {
@@ -293,7 +317,7 @@ mod tests {
             mark: None,
         };
         options.check().unwrap();
-        options.set_on_listener(&listener).unwrap();
+        options.set_on_listener(&listener, Ipv4Addr::LOCALHOST.into()).unwrap();
         let client = connect(listener.local_addr().unwrap(), None, &options).unwrap();
         options.set_keepalive_on_origin(&client).unwrap();
         listener.set_nonblocking(false).unwrap();
@@ -306,6 +330,35 @@ mod tests {
         }
         let wrong = TcpOptions { congestion: Some("nonsense".to_owned()), ..TcpOptions::default() };
         assert_eq!(wrong.check().unwrap_err().setting, "tcp-congestion");
+    }
+
+    #[test]
+    fn nothing_is_paced_within_the_machine_unless_somebody_wants_it() {
+        let auto = TcpOptions::default();
+        let named = TcpOptions { congestion: Some("cubic".to_owned()), ..TcpOptions::default() };
+        for (options, address, expected) in [
+            (&auto, "127.0.0.9", Some("reno")),
+            (&auto, "::1", Some("reno")),
+            (&auto, "::ffff:127.0.0.1", Some("reno")),
+            (&auto, "0.0.0.0", None),
+            (&auto, "192.0.2.1", None),
+            (&named, "127.0.0.1", Some("cubic")),
+            (&named, "192.0.2.1", Some("cubic")),
+        ] {
+            assert_eq!(options.congestion_towards(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_listener_can_go_back_to_the_default_congestion_control() {
+        let listener = listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let name_now = || SockRef::from(&listener).tcp_congestion().unwrap();
+        let default = name_now();
+        let reno = TcpOptions { congestion: Some("reno".to_owned()), ..TcpOptions::default() };
+        reno.set_on_listener(&listener, Ipv4Addr::UNSPECIFIED.into()).unwrap();
+        assert!(name_now().starts_with(b"reno"));
+        TcpOptions::default().set_on_listener(&listener, Ipv4Addr::UNSPECIFIED.into()).unwrap();
+        assert_eq!(name_now(), default);
     }
 
     #[test]

@@ -18,6 +18,24 @@ const _: () = assert!(size_of::<libc::sched_attr>() == ATTRIBUTES_BYTES as usize
 /// # Errors
 /// What the kernel says; a sandbox may forbid to ask.
 pub fn ask_for_turns_of(length: Duration) -> io::Result<()> {
+    change(|attributes| attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Lets others have the processor first, for the calling thread, which gets as much of it in the long run: woken, it
+/// interrupts nobody (SCHED_BATCH, sched(7)), and with turns of `length` it is interrupted by all whose turns are
+/// shorter. Who keeps what is as above.
+///
+/// # Errors
+/// What the kernel says; a sandbox may forbid to ask.
+pub fn be_patient(length: Duration) -> io::Result<()> {
+    change(|attributes| {
+        attributes.sched_policy = u32::try_from(libc::SCHED_BATCH).unwrap_or_default();
+        attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    })
+}
+
+/// Changes how the calling thread is scheduled, if it is an ordinary one.
+fn change(what: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
     // SAFETY: all fields are integers, for which zero is a value.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     let this_thread: libc::pid_t = 0;
@@ -33,7 +51,7 @@ pub fn ask_for_turns_of(length: Duration) -> io::Result<()> {
         return Ok(());
     }
     attributes.size = ATTRIBUTES_BYTES;
-    attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    what(&mut attributes);
     // SAFETY: the kernel reads ATTRIBUTES_BYTES bytes, and `attributes` has so many.
     let set = unsafe { libc::syscall(libc::SYS_sched_setattr, this_thread, &raw const attributes, no_flags) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -43,12 +61,20 @@ pub fn ask_for_turns_of(length: Duration) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn policy() -> i32 {
+        // SAFETY: has no preconditions; zero is the calling thread.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
     #[test]
     fn a_thread_keeps_its_nice_value() {
         std::thread::spawn(|| {
             let nice = rustix::process::nice(7).unwrap();
             ask_for_turns_of(Duration::from_micros(100)).unwrap();
             assert_eq!(rustix::process::nice(0).unwrap(), nice);
+            be_patient(Duration::from_millis(20)).unwrap();
+            assert_eq!(rustix::process::nice(0).unwrap(), nice);
+            assert_eq!(policy(), libc::SCHED_BATCH);
         })
         .join()
         .unwrap();

@@ -86,6 +86,7 @@ fn a_session_by_address_costs_these_calls() {
             recvfrom
             socket
             setsockopt TCP_NODELAY
+            setsockopt TCP_CONGESTION
             connect
             epoll_ctl
             epoll_wait
@@ -105,7 +106,7 @@ fn a_session_by_address_costs_these_calls() {
             close
             close
             epoll_wait
-            = 29: 2 accept4, 2 close, 1 connect, 2 epoll_ctl, 8 epoll_wait, 1 getsockname, 6 recvfrom, 4 sendto, 1 setsockopt, 1 shutdown, 1 socket
+            = 30: 2 accept4, 2 close, 1 connect, 2 epoll_ctl, 8 epoll_wait, 1 getsockname, 6 recvfrom, 4 sendto, 2 setsockopt, 1 shutdown, 1 socket
         "#]],
     );
 }

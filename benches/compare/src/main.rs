@@ -256,6 +256,7 @@ fn run_options(matches: &ArgMatches) -> run::Options {
     run::Options {
         places: places(matches),
         rounds: if quick { 1 } else { small(matches, "rounds") },
+        is_quick: quick,
         window: Window { warm_up, length },
         idle_sessions: if quick { 200 } else { small(matches, "idle-sessions") },
         time_max: Duration::from_secs(count(matches, "minutes") * 60),

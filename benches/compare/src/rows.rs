@@ -55,24 +55,27 @@ impl Work {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
     pub(crate) name: &'static str,
+    /// How many of its rounds are in a round of all: the figures of some vary more.
+    pub(crate) rounds: usize,
     pub(crate) works: &'static [Work],
 }
 
 /// In the order in which a round does them.
 pub(crate) const GROUPS: &[Group] = &[
-    Group { name: "bulk-down", works: &[Work::BulkDown] },
-    Group { name: "bulk-up", works: &[Work::BulkUp] },
-    Group { name: "bulk-both", works: &[Work::BulkBoth] },
-    Group { name: "bulk-many", works: &[Work::BulkMany] },
-    Group { name: "bulk-one", works: &[Work::BulkOne] },
-    Group { name: "ping-many", works: &[Work::PingMany] },
-    Group { name: "ping-one", works: &[Work::PingOne, Work::PingBeside] },
+    Group { name: "bulk-down", rounds: 1, works: &[Work::BulkDown] },
+    Group { name: "bulk-up", rounds: 1, works: &[Work::BulkUp] },
+    Group { name: "bulk-both", rounds: 1, works: &[Work::BulkBoth] },
+    Group { name: "bulk-many", rounds: 1, works: &[Work::BulkMany] },
+    Group { name: "bulk-one", rounds: 1, works: &[Work::BulkOne] },
+    Group { name: "ping-many", rounds: 3, works: &[Work::PingMany] },
+    Group { name: "ping-one", rounds: 3, works: &[Work::PingOne, Work::PingBeside] },
     Group {
         name: "sessions",
+        rounds: 3,
         works: &[Work::Sessions, Work::SessionsPassword, Work::SessionsCachedName, Work::SessionsHostsName],
     },
-    Group { name: "balance", works: &[Work::Balance4, Work::Balance8, Work::Balance64] },
-    Group { name: "idle", works: &[Work::Idle] },
+    Group { name: "balance", rounds: 1, works: &[Work::Balance4, Work::Balance8, Work::Balance64] },
+    Group { name: "idle", rounds: 1, works: &[Work::Idle] },
 ];
 
 /// A number that a work gives.

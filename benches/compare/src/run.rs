@@ -26,6 +26,8 @@ const QUIET_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct Options {
     pub(crate) places: Places,
     pub(crate) rounds: usize,
+    /// One short round of everything.
+    pub(crate) is_quick: bool,
     pub(crate) window: Window,
     pub(crate) idle_sessions: usize,
     /// No round of a group begins after this long.
@@ -54,7 +56,10 @@ pub(crate) fn run(options: &Options) -> io::Result<usize> {
                 break 'rounds;
             }
             eprintln!("compare: round {} of {}, {}", round + 1, options.rounds, group.name);
-            runner.round(round, group);
+            let count = if options.is_quick { 1 } else { group.rounds };
+            for part in 0..count {
+                runner.round(round * count + part, group);
+            }
         }
         rounds_done = round + 1;
     }
@@ -331,12 +336,20 @@ fn facts(options: &Options, rounds_done: usize) -> Vec<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     facts.push(format!("{cores} cores ({model}), Linux {}, everything on loopback", kernel.trim()));
+    let more: Vec<String> = GROUPS
+        .iter()
+        .filter(|group| group.rounds > 1 && !options.is_quick)
+        .map(|group| format!(", {} times as many of {}", group.rounds, group.name))
+        .collect();
     facts.push(format!(
-        "{rounds_done} whole rounds of every server in turn, {} ms counted after {} ms of warm-up a slice; \
+        "{rounds_done} whole rounds of every server in turn{}; {} ms counted after {} ms of warm-up a slice; \
          ratios inside a round, their median (lowest–highest)",
+        more.concat(),
         options.window.length.as_millis(),
         options.window.warm_up.as_millis()
     ));
+    let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    facts.push(format!("congestion control of the kernel's default: {}", congestion.trim()));
     facts.push(format!(
         "idle sessions: {}; {}",
         options.idle_sessions, "dante 300, thread-per-connection servers at most 1000"
