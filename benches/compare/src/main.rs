@@ -122,7 +122,7 @@ fn run_command() -> Command {
     Command::new("run")
         .about("Every server in turn, round after round; prints the table")
         .args(place_options())
-        .arg(number("rounds", "Rounds of every server in turn", "5"))
+        .arg(number("rounds", "Rounds of every server in turn", "3"))
         .arg(option("slice-ms", "Counted length of a slice").value_parser(value_parser!(u64)))
         .arg(number("minutes", "No round of a load begins after this long", "12"))
         .arg(option("only", "Row or load to measure, repeatable; default: all").action(ArgAction::Append))
