@@ -18,7 +18,7 @@ const _: () = assert!(size_of::<libc::sched_attr>() == ATTRIBUTES_BYTES as usize
 /// # Errors
 /// What the kernel says; a sandbox may forbid to ask.
 pub fn ask_for_turns_of(length: Duration) -> io::Result<()> {
-    change(|attributes| attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+    schedule(length, None)
 }
 
 /// Lets others have the processor first, for the calling thread, which gets as much of it in the long run: woken, it
@@ -28,14 +28,11 @@ pub fn ask_for_turns_of(length: Duration) -> io::Result<()> {
 /// # Errors
 /// What the kernel says; a sandbox may forbid to ask.
 pub fn be_patient(length: Duration) -> io::Result<()> {
-    change(|attributes| {
-        attributes.sched_policy = u32::try_from(libc::SCHED_BATCH).unwrap_or_default();
-        attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-    })
+    schedule(length, Some(libc::SCHED_BATCH))
 }
 
-/// Changes how the calling thread is scheduled, if it is an ordinary one.
-fn change(what: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
+/// Changes turns and, where one is named, the policy of the calling thread, if it is an ordinary one.
+fn schedule(length: Duration, policy: Option<libc::c_int>) -> io::Result<()> {
     // SAFETY: all fields are integers, for which zero is a value.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     let this_thread: libc::pid_t = 0;
@@ -51,7 +48,10 @@ fn change(what: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
         return Ok(());
     }
     attributes.size = ATTRIBUTES_BYTES;
-    what(&mut attributes);
+    attributes.sched_runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    if let Some(policy) = policy {
+        attributes.sched_policy = u32::try_from(policy).unwrap_or_default();
+    }
     // SAFETY: the kernel reads ATTRIBUTES_BYTES bytes, and `attributes` has so many.
     let set = unsafe { libc::syscall(libc::SYS_sched_setattr, this_thread, &raw const attributes, no_flags) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -177,17 +177,12 @@ impl Client2 {
     /// How many sessions each worker has; carriers, which have none, behind them. Every worker has acted on what it
     /// was told before.
     pub(crate) fn sessions_by_worker(&mut self) -> Vec<u64> {
-        let counts = self.session_counts();
+        let request = Request::ServerWorkers(ListRequest { credit: CREDIT });
+        let (_, workers) = self.rows::<WorkerPart>(&request, 1);
         let everybody =
             SessionListRequest { credit: CREDIT, filter: None, sort: None, descending: None, limit: None };
         self.rows::<SessionPart>(&Request::SessionList(everybody), 1);
-        counts
-    }
-
-    fn session_counts(&mut self) -> Vec<u64> {
-        let request = Request::ServerWorkers(ListRequest { credit: CREDIT });
-        let (_, rows) = self.rows::<WorkerPart>(&request, 1);
-        rows.iter().map(|row| row.sessions_count).collect()
+        workers.iter().map(|row| row.sessions_count).collect()
     }
 
     /// Asks for a list on a channel, returns credit as the parts come, and gives all rows.
