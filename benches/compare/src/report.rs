@@ -133,14 +133,15 @@ fn spread(values: &[f64]) -> String {
 }
 
 fn mark(row: &Row, book: &Book) -> String {
-    let over = || spread(&book.over_best_peer(row.measure));
+    let over = || match book.over_best_peer(row.measure) {
+        Some((peer, over)) => format!("over the best, {}: {}", peer.name(), spread(&over)),
+        None => "none was there".to_owned(),
+    };
     match row.mark {
         Mark::AtMost(limit) => format!("≤ {}", number(limit)),
         Mark::AtLeast(limit) => format!("≥ {}", number(limit)),
-        Mark::AtLeastAndEveryPeer(limit) => {
-            format!("≥ {} and ≥ every peer; over the best: {}", number(limit), over())
-        }
-        Mark::TimesBestPeer(factor) => format!("≥ {} × the best peer; over it: {}", number(factor), over()),
+        Mark::AtLeastAndEveryPeer(limit) => format!("≥ {} and ≥ every peer; {}", number(limit), over()),
+        Mark::TimesBestPeer(factor) => format!("≥ {} × the best peer; {}", number(factor), over()),
         Mark::Shown => "—".to_owned(),
     }
 }

@@ -167,6 +167,8 @@ impl<'a> Runner<'a> {
     /// Every server has one turn; each round begins with another one, so that no one always follows the same.
     fn round(&mut self, round: usize, group: &Group) {
         let count = self.lines.len();
+        let shorter = if self.options.is_quick { 1 } else { group.shorter };
+        let window = self.options.window.shortened(shorter);
         for turn in 0..count {
             let index = (turn + round) % count;
             for work in group.works {
@@ -175,7 +177,7 @@ impl<'a> Runner<'a> {
                     continue;
                 }
                 let kind = line.kind;
-                match self.slice(*work, line) {
+                match self.slice(*work, line, window) {
                     Ok(figures) => {
                         for (figure, value) in figures {
                             self.book.note(round, kind, (*work, figure), value);
@@ -191,13 +193,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn slice(&self, work: Work, line: &Line) -> io::Result<Vec<(Figure, f64)>> {
+    fn slice(&self, work: Work, line: &Line, window: Window) -> io::Result<Vec<(Figure, f64)>> {
         let server = match (work, &line.password) {
             (Work::SessionsPassword, Some(password)) => password,
             _ => &line.open,
         };
         wait_until_quiet(server)?;
-        let window = self.options.window;
         let subject = server.subject();
         let target = &server.target;
         let stream = |way, streams| -> io::Result<Vec<(Figure, f64)>> {
@@ -237,28 +238,28 @@ impl<'a> Runner<'a> {
             Work::Sessions | Work::SessionsPassword => sessions(target),
             Work::SessionsCachedName => sessions(&target.with_name(cached)),
             Work::SessionsHostsName => sessions(&target.with_name(hosts)),
-            Work::Balance4 => self.balance(server, 4),
-            Work::Balance8 => self.balance(server, 8),
-            Work::Balance64 => self.balance(server, 64),
-            Work::Idle => self.idle(line.kind),
+            Work::Balance4 => self.balance(server, 4, window),
+            Work::Balance8 => self.balance(server, 8, window),
+            Work::Balance64 => self.balance(server, 64, window),
+            Work::Idle => self.idle(line.kind, window),
         }
     }
 
-    fn balance(&self, server: &Server, streams: usize) -> io::Result<Vec<(Figure, f64)>> {
+    fn balance(&self, server: &Server, streams: usize, window: Window) -> io::Result<Vec<(Figure, f64)>> {
         let Some(subject) = server.subject() else { return Ok(Vec::new()) };
         let before = subject.threads()?;
-        bulk::run(&server.target, Some(subject), bulk::Way::Down, streams, self.options.window)?;
+        bulk::run(&server.target, Some(subject), bulk::Way::Down, streams, window)?;
         let used = worker_seconds(&before, &subject.threads()?, &self.options.worker_name);
         let largest = shares(&used).first().copied();
         Ok(largest.map(|share| (Figure::LargestShare, share)).into_iter().collect())
     }
 
     /// A server that has done nothing else: what an earlier load left would hide what a session takes.
-    fn idle(&self, kind: Kind) -> io::Result<Vec<(Figure, f64)>> {
+    fn idle(&self, kind: Kind, window: Window) -> io::Result<Vec<(Figure, f64)>> {
         let server = self.catalogue.start(kind, Door::Open)?;
         let Some(subject) = server.subject() else { return Ok(Vec::new()) };
         let count = self.options.idle_sessions.min(kind.idle_sessions_max());
-        let (cost, _sessions) = idle::cost(&server.target, subject, count, self.options.window.length)?;
+        let (cost, _sessions) = idle::cost(&server.target, subject, count, window.length)?;
         Ok(vec![
             (Figure::Memory, cost.memory_kib),
             (Figure::Descriptors, cost.descriptors),
@@ -339,7 +340,12 @@ fn facts(options: &Options, rounds_done: usize) -> Vec<String> {
     let more: Vec<String> = GROUPS
         .iter()
         .filter(|group| group.rounds > 1 && !options.is_quick)
-        .map(|group| format!(", {} times as many of {}", group.rounds, group.name))
+        .map(|group| match group.shorter {
+            1 => format!(", {} times as many of {}", group.rounds, group.name),
+            times => {
+                format!(", {} times as many, {times} times as short, of {}", group.rounds, group.name)
+            }
+        })
         .collect();
     facts.push(format!(
         "{rounds_done} whole rounds of every server in turn{}; {} ms counted after {} ms of warm-up a slice; \

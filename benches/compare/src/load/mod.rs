@@ -21,6 +21,13 @@ pub(crate) struct Window {
     pub(crate) length: Duration,
 }
 
+impl Window {
+    /// Both parts so many times shorter.
+    pub(crate) fn shortened(self, times: u32) -> Self {
+        Self { warm_up: self.warm_up / times, length: self.length / times }
+    }
+}
+
 /// Takes time and the server's CPU at both ends of the counted part.
 pub(crate) struct Meter {
     subject: Option<Subject>,
